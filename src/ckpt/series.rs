@@ -1,0 +1,127 @@
+//! Which folders are checkpoints, and in what order they were made.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::error::{Error, Result};
+use crate::util::files::{self, natural_cmp};
+
+/// One checkpoint folder and its place in a series. Run name, step and tokens seen are its identity for people;
+/// the fingerprint of the weights is its identity for stored scores.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointRef {
+    pub path: PathBuf,
+    /// The training run: the name of the folder that holds the series.
+    pub run: String,
+    /// The checkpoint folder's own name.
+    pub name: String,
+    /// Optimizer steps, from `trainer_state.json` or the folder name.
+    pub step: Option<u64>,
+    /// Training tokens seen, where `trainer_state.json` or the folder name says so.
+    pub tokens: Option<u64>,
+}
+
+/// The checkpoints at `path`: the folder itself if it has a `config.json`, else its subfolders that have one, ordered
+/// by step (folders without a step come first, by natural name order).
+pub fn discover(path: &Path) -> Result<Vec<CheckpointRef>> {
+    if !path.is_dir() {
+        return Err(Error::bad("expected a checkpoint folder, found none").in_file(path));
+    }
+    if path.join("config.json").is_file() {
+        return Ok(vec![describe(path, &folder_name(path))]);
+    }
+    let run = folder_name(path);
+    let entries = std::fs::read_dir(path).map_err(|e| Error::io("list", path, &e))?;
+    let mut found = Vec::new();
+    for entry in entries {
+        let folder = entry.map_err(|e| Error::io("list", path, &e))?.path();
+        if folder.join("config.json").is_file() {
+            found.push(describe(&folder, &run));
+        }
+    }
+    if found.is_empty() {
+        return Err(Error::bad("expected config.json in the folder or in its subfolders, found none")
+            .in_file(path)
+            .help("name a Hugging Face checkpoint folder, or a folder of them"));
+    }
+    found.sort_by(|a, b| a.step.cmp(&b.step).then_with(|| natural_cmp(&a.name, &b.name)));
+    Ok(found)
+}
+
+/// The last component that names something, also for `.` and `ckpt/..`.
+fn folder_name(path: &Path) -> String {
+    let resolved = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    resolved.file_name().map_or_else(|| "checkpoint".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+fn describe(path: &Path, run: &str) -> CheckpointRef {
+    let name = folder_name(path);
+    let state = files::read_text(&path.join("trainer_state.json"), 256 << 20)
+        .ok()
+        .and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    let from_state = |key: &str| state.as_ref()?.get(key)?.as_u64();
+    let step = from_state("global_step")
+        .or_else(|| number_after(&name, &["global_step", "step", "checkpoint", "iter", "ckpt"]));
+    let tokens = from_state("num_input_tokens_seen").filter(|n| *n > 0).or_else(|| tokens_in_name(&name));
+    CheckpointRef { path: path.to_path_buf(), run: run.to_owned(), name, step, tokens }
+}
+
+/// The number after one of the words, across `-` and `_`: `step1000`, `checkpoint-2000`, `iter_000300`.
+fn number_after(name: &str, words: &[&str]) -> Option<u64> {
+    words.iter().find_map(|word| {
+        let rest = name[name.find(word)? + word.len()..].trim_start_matches(['-', '_']);
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        rest[..digits].parse().ok()
+    })
+}
+
+/// `step1000-tokens4B` is OLMo's way to name a checkpoint.
+fn tokens_in_name(name: &str) -> Option<u64> {
+    let rest = &name[name.find("tokens")? + "tokens".len()..];
+    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+    let count: u64 = rest[..digits].parse().ok()?;
+    let unit = match rest[digits..].chars().next() {
+        Some('B') => 1_000_000_000,
+        Some('M') => 1_000_000,
+        Some('T') => 1_000_000_000_000,
+        _ => 1,
+    };
+    count.checked_mul(unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_are_read_and_ordered() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["step1000", "step999-tokens4B", "checkpoint-2000", "iter_000300", "final", "notes"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+            if name != "notes" {
+                std::fs::write(folder.path().join(name).join("config.json"), "{}").unwrap();
+            }
+        }
+        std::fs::write(
+            folder.path().join("final/trainer_state.json"),
+            r#"{"global_step": 5, "num_input_tokens_seen": 77}"#,
+        )
+        .unwrap();
+        let found = discover(folder.path()).unwrap();
+        let steps: Vec<_> = found.iter().map(|c| (c.name.as_str(), c.step, c.tokens)).collect();
+        assert_eq!(
+            steps,
+            [
+                ("final", Some(5), Some(77)),
+                ("iter_000300", Some(300), None),
+                ("step999-tokens4B", Some(999), Some(4_000_000_000)),
+                ("step1000", Some(1000), None),
+                ("checkpoint-2000", Some(2000), None),
+            ]
+        );
+        assert_eq!(discover(&folder.path().join("step1000")).unwrap().len(), 1);
+        assert!(discover(&folder.path().join("notes")).is_err());
+        assert!(discover(&folder.path().join("absent")).is_err());
+    }
+}

@@ -1,0 +1,301 @@
+//! Safetensors, single or sharded, read by position: no memory map, so a file that shrinks is an error, not a crash.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Component, Path, PathBuf};
+
+use safetensors::tensor::Metadata;
+use serde_json::Value;
+
+use crate::diag::Diagnostic;
+use crate::error::{Error, Result};
+use crate::util::files;
+
+/// The bound that the safetensors library sets itself.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+const MAX_INDEX_BYTES: u64 = 64 << 20;
+
+/// Element types that a decoder's weights may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dtype {
+    F32,
+    F16,
+    Bf16,
+}
+
+impl Dtype {
+    pub fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 | Self::Bf16 => 2,
+        }
+    }
+
+    /// The name that PyTorch uses.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "float32",
+            Self::F16 => "float16",
+            Self::Bf16 => "bfloat16",
+        }
+    }
+}
+
+/// Where one tensor lies.
+#[derive(Debug, Clone)]
+pub struct TensorInfo {
+    /// `None` for an element type that no decoder weight has (integer buffers of old checkpoints).
+    pub dtype: Option<Dtype>,
+    /// As the file spells it.
+    pub dtype_name: String,
+    pub shape: Vec<usize>,
+    file: usize,
+    offset: u64,
+    bytes: usize,
+}
+
+/// All tensors of a checkpoint, by name.
+#[derive(Debug)]
+pub struct WeightFiles {
+    files: Vec<(PathBuf, File)>,
+    tensors: BTreeMap<String, TensorInfo>,
+}
+
+impl WeightFiles {
+    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names, and reads the headers.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let single = folder.join("model.safetensors");
+        let index = folder.join("model.safetensors.index.json");
+        if single.exists() {
+            return Self::open_shards(&[single]);
+        }
+        if !index.exists() {
+            return Err(Error::bad("expected model.safetensors or model.safetensors.index.json, found neither")
+                .in_file(folder)
+                .help("convert other formats with transformers' `save_pretrained(..., safe_serialization=True)`"));
+        }
+        let listed = read_index(&index)?;
+        let mut shards: Vec<&String> = listed.values().collect();
+        shards.sort();
+        shards.dedup();
+        let problems: Vec<Diagnostic> =
+            shards.iter().filter_map(|shard| shard_problem(folder, shard, &index)).collect();
+        Error::check(problems)?;
+        let paths: Vec<PathBuf> = shards.iter().map(|shard| folder.join(shard)).collect();
+        let this = Self::open_shards(&paths)?;
+        let missing: Vec<Diagnostic> = listed
+            .iter()
+            .filter(|(name, _)| !this.tensors.contains_key(*name))
+            .map(|(name, shard)| {
+                Diagnostic::new(format!("expected the tensor in {shard}, found none"))
+                    .in_file(&index)
+                    .at(format!("tensor {name}"))
+            })
+            .collect();
+        Error::check(missing)?;
+        Ok(this)
+    }
+
+    fn open_shards(paths: &[PathBuf]) -> Result<Self> {
+        let mut this = Self { files: Vec::new(), tensors: BTreeMap::new() };
+        let mut problems = Vec::new();
+        for path in paths {
+            match read_header(path) {
+                Ok((file, data_start, metadata)) => {
+                    let number = this.files.len();
+                    for (name, info) in metadata.tensors() {
+                        let (begin, end) = info.data_offsets;
+                        let tensor = TensorInfo {
+                            dtype: dtype_of(info.dtype),
+                            dtype_name: format!("{:?}", info.dtype),
+                            shape: info.shape.clone(),
+                            file: number,
+                            offset: data_start + begin as u64,
+                            bytes: end - begin,
+                        };
+                        if this.tensors.insert(name.clone(), tensor).is_some() {
+                            problems.push(
+                                Diagnostic::new("expected one tensor of this name, found it in two shards")
+                                    .in_file(path)
+                                    .at(format!("tensor {name}")),
+                            );
+                        }
+                    }
+                    this.files.push((path.clone(), file));
+                }
+                Err(error) => problems.extend(error.into_diagnostics()),
+            }
+        }
+        Error::check(problems)?;
+        Ok(this)
+    }
+
+    pub fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
+        &self.tensors
+    }
+
+    pub fn get(&self, name: &str) -> Option<&TensorInfo> {
+        self.tensors.get(name)
+    }
+
+    /// The file that holds a tensor.
+    pub fn file_of(&self, info: &TensorInfo) -> &Path {
+        &self.files[info.file].0
+    }
+
+    /// The raw little-endian bytes of a tensor.
+    pub fn read_bytes(&self, name: &str) -> Result<Vec<u8>> {
+        let info =
+            self.get(name).ok_or_else(|| Error::internal(format!("tensor {name} was not checked before reading")))?;
+        let (path, file) = &self.files[info.file];
+        let mut bytes = vec![0u8; info.bytes];
+        file.read_exact_at(&mut bytes, info.offset)
+            .map_err(|e| Error::io("read", path, &e).at(format!("tensor {name}")))?;
+        Ok(bytes)
+    }
+}
+
+/// Widens raw bytes to f32; exact for all three types.
+pub(crate) fn widen(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+    match dtype {
+        Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
+        Dtype::F16 => bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+        Dtype::Bf16 => bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
+    }
+}
+
+fn dtype_of(dtype: safetensors::Dtype) -> Option<Dtype> {
+    match dtype {
+        safetensors::Dtype::F32 => Some(Dtype::F32),
+        safetensors::Dtype::F16 => Some(Dtype::F16),
+        safetensors::Dtype::BF16 => Some(Dtype::Bf16),
+        _ => None,
+    }
+}
+
+/// Reads and checks one header. The library's own check wants the whole file in memory, so the sizes are compared here.
+fn read_header(path: &Path) -> Result<(File, u64, Metadata)> {
+    let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
+    let size = file.metadata().map_err(|e| Error::io("read the size of", path, &e))?.len();
+    let bad = |message: String| {
+        Error::bad(message).in_file(path).help("the file is cut short or is no safetensors file; copy it again")
+    };
+    let mut prefix = [0u8; 8];
+    if size < 8 {
+        return Err(bad(format!("expected a safetensors file of at least 8 bytes, found {size}")));
+    }
+    file.read_exact_at(&mut prefix, 0).map_err(|e| Error::io("read", path, &e))?;
+    let length = u64::from_le_bytes(prefix);
+    if length > MAX_HEADER_BYTES || length > size - 8 {
+        return Err(bad(format!(
+            "expected a header of at most {} bytes, found a length of {length}",
+            MAX_HEADER_BYTES.min(size - 8)
+        )));
+    }
+    let mut header = vec![0u8; length as usize];
+    file.read_exact_at(&mut header, 8).map_err(|e| Error::io("read", path, &e))?;
+    let metadata: Metadata =
+        serde_json::from_slice(&header).map_err(|e| bad(format!("expected a safetensors header: {e}")))?;
+    let data = size - 8 - length;
+    if metadata.data_len() as u64 != data {
+        return Err(bad(format!("expected {} bytes of tensor data, found {data}", metadata.data_len())));
+    }
+    Ok((file, 8 + length, metadata))
+}
+
+/// `weight_map`: tensor name to shard name.
+fn read_index(path: &Path) -> Result<BTreeMap<String, String>> {
+    let text = files::read_text(path, MAX_INDEX_BYTES)?;
+    let index: Value =
+        serde_json::from_str(&text).map_err(|e| Error::bad(format!("expected a JSON object: {e}")).in_file(path))?;
+    let map = index
+        .get("weight_map")
+        .and_then(Value::as_object)
+        .ok_or_else(|| Error::bad("expected an object under `weight_map`").in_file(path))?;
+    map.iter()
+        .map(|(name, shard)| {
+            let shard = shard.as_str().ok_or_else(|| {
+                Error::bad(format!("expected a file name, found {shard}")).in_file(path).at(format!("tensor {name}"))
+            })?;
+            Ok((name.clone(), shard.to_owned()))
+        })
+        .collect()
+}
+
+/// A shard must be a plain file name of an existing file in the folder.
+fn shard_problem(folder: &Path, shard: &str, index: &Path) -> Option<Diagnostic> {
+    let mut parts = Path::new(shard).components();
+    let plain = matches!((parts.next(), parts.next()), (Some(Component::Normal(_)), None)) && !shard.contains('\\');
+    if !plain {
+        return Some(
+            Diagnostic::new(format!("expected the name of a file beside the index, found {shard:?}")).in_file(index),
+        );
+    }
+    (!folder.join(shard).is_file()).then(|| {
+        Diagnostic::new(format!("expected the shard {shard}, found no such file"))
+            .in_file(index)
+            .help("copy the missing shard into the folder")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(files: &[(&str, &[u8])]) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        for (name, bytes) in files {
+            std::fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        match WeightFiles::open(folder.path()) {
+            Ok(_) => "ok".to_owned(),
+            Err(error) => error.to_string(),
+        }
+    }
+
+    fn with_header(header: &str, data: &[u8]) -> Vec<u8> {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend(data);
+        bytes
+    }
+
+    #[test]
+    fn hostile_files_are_refused_in_words() {
+        let good = with_header(r#"{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, &[0; 4]);
+        assert_eq!(open(&[("model.safetensors", &good)]), "ok");
+        let cases: [(&str, Vec<u8>, &str); 6] = [
+            ("empty", vec![], "at least 8 bytes, found 0"),
+            ("length 2^62", (1u64 << 62).to_le_bytes().to_vec(), "found a length of 4611686018427387904"),
+            ("no JSON", with_header("{nonsense", &[]), "expected a safetensors header"),
+            ("cut data", good[..good.len() - 1].to_vec(), "expected 4 bytes of tensor data, found 3"),
+            ("extra data", [good.clone(), vec![0]].concat(), "expected 4 bytes of tensor data, found 5"),
+            (
+                "lying shape",
+                with_header(r#"{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,4]}}"#, &[0; 4]),
+                "expected a safetensors header",
+            ),
+        ];
+        for (name, bytes, expected) in cases {
+            let message = open(&[("model.safetensors", &bytes)]);
+            assert!(message.contains(expected), "{name}: {message}");
+        }
+        assert!(open(&[]).contains("found neither"));
+        let index = |shard: &str| format!(r#"{{"weight_map":{{"a":"{shard}"}}}}"#).into_bytes();
+        assert!(open(&[("model.safetensors.index.json", &index("../x"))]).contains("beside the index"));
+        assert!(open(&[("model.safetensors.index.json", &index("/etc/passwd"))]).contains("beside the index"));
+        assert!(open(&[("model.safetensors.index.json", &index("x"))]).contains("found no such file"));
+        let other = with_header(r#"{"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#, &[0; 4]);
+        assert!(
+            open(&[("model.safetensors.index.json", &index("x")), ("x", &other)])
+                .contains("tensor a: expected the tensor in x")
+        );
+    }
+
+    #[test]
+    fn widening_is_exact() {
+        assert_eq!(widen(Dtype::F16, &half::f16::from_f32(-1.5).to_le_bytes()), [-1.5]);
+        assert_eq!(widen(Dtype::Bf16, &half::bf16::from_f32(3.0).to_le_bytes()), [3.0]);
+    }
+}

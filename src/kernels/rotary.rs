@@ -1,0 +1,138 @@
+//! Rotary position embedding: which frequencies, and their angles at given positions.
+
+use std::f64::consts::PI;
+
+use serde::Serialize;
+
+/// Which part of each head turns, and how fast.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RotarySpec {
+    /// Leading entries of each head that turn; even.
+    pub dims: usize,
+    pub theta: f64,
+    pub scaling: RotaryScaling,
+}
+
+/// How the frequencies were stretched for a longer context. Rules that depend on the length of the text at hand
+/// (`dynamic`, `longrope`) are not here: under them a prefix has no fixed meaning.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub enum RotaryScaling {
+    None,
+    /// All frequencies divided by `factor` (position interpolation).
+    Linear {
+        factor: f64,
+    },
+    /// Llama 3.1: low frequencies divided, high ones kept, a smooth band between.
+    Llama3 {
+        factor: f64,
+        low_freq_factor: f64,
+        high_freq_factor: f64,
+        original_context: f64,
+    },
+    /// YaRN (Peng et al. 2023, section 3.2 and 3.4), as in transformers 5.23.
+    Yarn {
+        factor: f64,
+        beta_fast: f64,
+        beta_slow: f64,
+        original_context: f64,
+        truncate: bool,
+        attention_factor: f64,
+    },
+}
+
+/// Cosines and sines of some consecutive positions, row-major `[rows, columns]`.
+#[derive(Debug, Clone)]
+pub struct RotaryRows {
+    pub rows: usize,
+    pub columns: usize,
+    pub cos: Vec<f32>,
+    pub sin: Vec<f32>,
+}
+
+impl RotarySpec {
+    /// Inverse frequencies, one for each pair of entries.
+    pub fn inverse_frequencies(&self) -> Vec<f32> {
+        let dims = self.dims as f64;
+        let plain = (0..self.dims / 2).map(|i| self.theta.powf(-(2.0 * i as f64) / dims));
+        match &self.scaling {
+            RotaryScaling::None => plain.map(|f| f as f32).collect(),
+            RotaryScaling::Linear { factor } => plain.map(|f| (f / factor) as f32).collect(),
+            RotaryScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => plain
+                .map(|f| {
+                    let wavelength = 2.0 * PI / f;
+                    if wavelength < original_context / high_freq_factor {
+                        f as f32
+                    } else if wavelength > original_context / low_freq_factor {
+                        (f / factor) as f32
+                    } else {
+                        let smooth =
+                            (original_context / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                        ((1.0 - smooth) * f / factor + smooth * f) as f32
+                    }
+                })
+                .collect(),
+            RotaryScaling::Yarn { factor, beta_fast, beta_slow, original_context, truncate, .. } => {
+                let correction =
+                    |turns: f64| dims * (original_context / (turns * 2.0 * PI)).ln() / (2.0 * self.theta.ln());
+                let (mut low, mut high) = (correction(*beta_fast), correction(*beta_slow));
+                if *truncate {
+                    (low, high) = (low.floor(), high.ceil());
+                }
+                let (low, mut high) = (low.max(0.0), high.min(dims - 1.0));
+                if low == high {
+                    high += 0.001;
+                }
+                plain
+                    .enumerate()
+                    .map(|(i, f)| {
+                        let keep = 1.0 - ((i as f64 - low) / (high - low)).clamp(0.0, 1.0);
+                        (f / factor * (1.0 - keep) + f * keep) as f32
+                    })
+                    .collect()
+            }
+        }
+    }
+
+    /// Angles of the positions `first..first + rows`. Products in f32, as the peers form them.
+    pub fn rows(&self, first: usize, rows: usize) -> RotaryRows {
+        let frequencies = self.inverse_frequencies();
+        let magnitude = match self.scaling {
+            RotaryScaling::Yarn { attention_factor, .. } => attention_factor as f32,
+            _ => 1.0,
+        };
+        let angles = (first..first + rows).flat_map(|position| frequencies.iter().map(move |f| position as f32 * f));
+        let (cos, sin) = angles
+            .map(|angle| (f64::from(angle).cos() as f32 * magnitude, f64::from(angle).sin() as f32 * magnitude))
+            .unzip();
+        RotaryRows { rows, columns: frequencies.len(), cos, sin }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn position_zero_does_not_turn_and_one_turns_by_the_frequency() {
+        let spec = RotarySpec { dims: 4, theta: 10_000.0, scaling: RotaryScaling::None };
+        assert_eq!(spec.inverse_frequencies(), [1.0, 0.01]);
+        let rows = spec.rows(0, 2);
+        assert_eq!(&rows.cos[..2], [1.0, 1.0]);
+        assert_eq!(rows.sin[2], 1f64.sin() as f32);
+    }
+
+    #[test]
+    fn llama3_keeps_high_and_divides_low_frequencies() {
+        let scaling = RotaryScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_context: 8192.0,
+        };
+        let scaled = RotarySpec { dims: 128, theta: 500_000.0, scaling }.inverse_frequencies();
+        let plain = RotarySpec { dims: 128, theta: 500_000.0, scaling: RotaryScaling::None }.inverse_frequencies();
+        assert_eq!(scaled[0], plain[0]);
+        assert!((scaled[63] / plain[63] - 0.125).abs() < 1e-6);
+        assert!(scaled.iter().zip(&plain).any(|(s, p)| (0.2..0.9).contains(&(s / p))));
+    }
+}

@@ -1,0 +1,20 @@
+//! Judge the checkpoints of a language model in training, and steer the next step.
+//!
+//! ```text
+//! suite.toml ─┐
+//! items ──────┼─► requests ─► plan ─► backend ─► responses ─► metrics ─► run folder ─► report
+//! checkpoint ─┘
+//! ```
+//!
+//! Left of the backend nothing knows tensors; right of it nothing knows the model; everything right of the run folder
+//! works without the checkpoint. `ARCHITECTURE.md` has the map of the modules and the rules between them.
+
+pub mod ckpt;
+pub mod diag;
+pub mod error;
+pub mod kernels;
+pub mod model;
+pub mod request;
+pub mod util;
+
+pub use error::{Error, ErrorKind, Result};

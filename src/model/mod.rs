@@ -1,0 +1,23 @@
+//! The instrumented decoder: one parametric forward pass for every family.
+//!
+//! ```text
+//! config.json ──► families (data) ──► DecoderSpec + Weights<Source>
+//! safetensors ──► load ─────────────► Decoder<K: Kernels> ──► forward (sites, edits, cache) ──► log-probabilities
+//! ```
+//!
+//! A family is a file that reads its configuration into a [`DecoderSpec`] and names its weights; there is no
+//! family-specific forward code.
+
+mod decoder;
+pub mod families;
+mod gradient;
+mod load;
+mod spec;
+mod taps;
+mod weights;
+
+pub use decoder::{Cache, Decoder};
+pub use load::{Loaded, load};
+pub use spec::{BlockOrder, DecoderSpec, MlpSpec, NormSpec, Positions};
+pub use taps::Taps;
+pub use weights::{AttentionWeights, BlockWeights, Linear, MlpWeights, NormWeights, Source, Weights};

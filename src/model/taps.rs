@@ -1,0 +1,176 @@
+//! Where requests reach into a forward pass: captures and edits at sites.
+
+use std::collections::BTreeMap;
+
+use super::spec::{BlockOrder, DecoderSpec, Positions as PositionKind};
+use crate::diag::Diagnostic;
+use crate::error::{Error, Result};
+use crate::kernels::Kernels;
+use crate::request::site::BlockSite;
+use crate::request::{Edit, EditOp, Site, SiteValues};
+
+/// The captures and edits of one forward pass.
+pub struct Taps<'a, K: Kernels> {
+    kernels: &'a K,
+    captures: &'a [Site],
+    edits: &'a [Edit],
+    /// Position of the first row of this pass.
+    first: usize,
+    captured: BTreeMap<Site, K::Array>,
+}
+
+/// What the axes of a site's array are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Axes {
+    /// `[S, width]`
+    Rows,
+    /// `[S, heads, width]`
+    RowsHeads,
+    /// `[heads, S, T]`
+    HeadsRows,
+}
+
+impl<'a, K: Kernels> Taps<'a, K> {
+    /// Nothing captured, nothing edited.
+    pub fn none(kernels: &'a K) -> Self {
+        Self { kernels, captures: &[], edits: &[], first: 0, captured: BTreeMap::new() }
+    }
+
+    /// For a pass whose first row stands at position `first`. The sites must have been checked with [`check`].
+    pub fn new(kernels: &'a K, captures: &'a [Site], edits: &'a [Edit], first: usize) -> Self {
+        Self { kernels, captures, edits, first, captured: BTreeMap::new() }
+    }
+
+    /// Whether anything happens at the site. Where nothing does, a pass may fuse across it.
+    pub fn wants(&self, site: Site) -> bool {
+        self.captures.contains(&site) || self.edits(site)
+    }
+
+    /// Whether the site is edited.
+    pub fn edits(&self, site: Site) -> bool {
+        self.edits.iter().any(|edit| edit.site == site)
+    }
+
+    /// Passes an activation through: edits apply in order, then the result is captured.
+    pub fn at(&mut self, site: Site, x: K::Array) -> Result<K::Array> {
+        if !self.wants(site) {
+            return Ok(x);
+        }
+        let mut x = x;
+        for edit in self.edits.iter().filter(|edit| edit.site == site) {
+            x = self.apply(edit, &x)?;
+        }
+        if self.captures.contains(&site) {
+            self.captured.insert(site, x.clone());
+        }
+        Ok(x)
+    }
+
+    /// What was captured.
+    pub fn into_captured(self) -> Result<BTreeMap<Site, SiteValues>> {
+        self.captured.iter().map(|(site, x)| Ok((*site, self.kernels.host(x)?))).collect()
+    }
+
+    fn apply(&self, edit: &Edit, x: &K::Array) -> Result<K::Array> {
+        let shape = self.kernels.shape(x);
+        let axes = axes(edit.site);
+        let last = shape[shape.len() - 1];
+        let count: usize = shape.iter().product();
+        let wrong = |message: String| Error::bad(message).at(format!("edit at {}", edit.site));
+        if let Some(head) = edit.head {
+            let heads = match axes {
+                Axes::Rows => return Err(wrong("expected no head: the site has no head axis".to_owned())),
+                Axes::RowsHeads => shape[1],
+                Axes::HeadsRows => shape[0],
+            };
+            if head >= heads {
+                return Err(wrong(format!("expected a head below {heads}, found {head}")));
+            }
+        }
+        // Row-major over [a, b, last]; which of a and b is the position depends on the site.
+        let selected = |row: usize| {
+            let (position, head) = match axes {
+                Axes::Rows => (row, None),
+                Axes::RowsHeads => (row / shape[1], Some(row % shape[1])),
+                Axes::HeadsRows => (row % shape[1], Some(row / shape[1])),
+            };
+            edit.positions.contains(self.first + position) && edit.head.is_none_or(|wanted| head == Some(wanted))
+        };
+        let per_row = |f: &dyn Fn(usize, usize) -> f32| -> Result<K::Array> {
+            let values = (0..count / last)
+                .flat_map(|row| (0..last).map(move |column| (row, column)))
+                .map(|(row, column)| f(row, column))
+                .collect();
+            self.kernels.array(SiteValues { shape: shape.clone(), values })
+        };
+        match &edit.op {
+            EditOp::Add(vector) => {
+                if vector.len() != last {
+                    return Err(wrong(format!("expected a vector of {last}, found {}", vector.len())));
+                }
+                self.kernels.add(x, &per_row(&|row, column| if selected(row) { vector[column] } else { 0.0 })?)
+            }
+            EditOp::Scale(factor) => {
+                self.kernels.multiply(x, &per_row(&|row, _| if selected(row) { *factor } else { 1.0 })?)
+            }
+            EditOp::Replace(patch) => {
+                if patch.shape != shape || patch.values.len() != count {
+                    return Err(wrong(format!("expected values of shape {shape:?}, found {:?}", patch.shape)));
+                }
+                let mask = per_row(&|row, _| if selected(row) { 1.0 } else { 0.0 })?;
+                self.kernels.select(&mask, &self.kernels.array(patch.clone())?, x)
+            }
+        }
+    }
+}
+
+fn axes(site: Site) -> Axes {
+    use BlockSite::{AttnIn, AttnScores, K, KInput, Pattern, Q, QInput, Result, RotK, RotQ, V, VInput, Z};
+    match site {
+        Site::Block(_, Q | K | V | RotQ | RotK | Z | Result | AttnIn | QInput | KInput | VInput) => Axes::RowsHeads,
+        Site::Block(_, AttnScores | Pattern) => Axes::HeadsRows,
+        _ => Axes::Rows,
+    }
+}
+
+/// Refuses, all at once, sites that the decoder does not have.
+pub(crate) fn check(spec: &DecoderSpec, captures: &[Site], edits: &[Edit]) -> Result<()> {
+    let sites: Vec<Site> = captures.iter().copied().chain(edits.iter().map(|edit| edit.site)).collect();
+    let problems = sites.iter().filter_map(|&site| {
+        let why = absent(spec, site)?;
+        Some(Diagnostic::new(format!("{} has no site {site}: {why}", spec.family)))
+    });
+    let mut problems: Vec<Diagnostic> = problems.collect();
+    // The per-head inputs bypass the shared norm, so its sites would silently do nothing.
+    for edit in edits {
+        let Site::Block(layer, BlockSite::Ln1Scale | BlockSite::Ln1Normalized) = edit.site else { continue };
+        let inputs = [BlockSite::AttnIn, BlockSite::QInput, BlockSite::KInput, BlockSite::VInput];
+        if inputs.iter().any(|&input| sites.contains(&Site::Block(layer, input))) {
+            problems.push(Diagnostic::new(format!(
+                "expected no edit at {} beside a per-head input of the same block: each head has its own norm then",
+                edit.site
+            )));
+        }
+    }
+    Error::check(problems)
+}
+
+fn absent(spec: &DecoderSpec, site: Site) -> Option<String> {
+    match site {
+        Site::PosEmbed if !matches!(spec.positions, PositionKind::Learned { .. }) => {
+            Some("positions are not learned".to_owned())
+        }
+        Site::Block(layer, _) if layer >= spec.layers => Some(format!("there are {} blocks", spec.layers)),
+        Site::Block(_, BlockSite::ResidMid) if spec.order == BlockOrder::Parallel => {
+            Some("attention and MLP are added together".to_owned())
+        }
+        Site::Block(_, BlockSite::RotQ | BlockSite::RotK) if !matches!(spec.positions, PositionKind::Rotary(_)) => {
+            Some("positions are not rotary".to_owned())
+        }
+        Site::Block(_, BlockSite::MlpPreLinear) if !spec.mlp.gated => Some("the MLP is not gated".to_owned()),
+        Site::Block(_, BlockSite::AttnIn) if spec.heads != spec.kv_heads => {
+            Some("queries and keys differ in heads; use hook_q_input, hook_k_input and hook_v_input".to_owned())
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,124 @@
+//! The weights of a decoder, generic over what a weight is: where it is stored ([`Source`]), or a backend's own form.
+
+use crate::error::Result;
+use crate::kernels::View;
+
+/// Where a weight is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Source {
+    /// Name of the stored tensor.
+    pub name: String,
+    /// Shape of the whole stored tensor.
+    pub shape: Vec<usize>,
+    pub view: View,
+}
+
+impl Source {
+    pub fn whole(name: impl Into<String>, shape: &[usize]) -> Self {
+        Self { name: name.into(), shape: shape.to_vec(), view: View::Whole }
+    }
+
+    pub fn viewed(name: impl Into<String>, shape: &[usize], view: View) -> Self {
+        Self { name: name.into(), shape: shape.to_vec(), view }
+    }
+}
+
+/// `M`: matrices `[out, in]`; `V`: vectors.
+pub struct Weights<M, V> {
+    /// `[vocab, width]`
+    pub embedding: M,
+    /// `[rows, width]`, with learned positions.
+    pub positions: Option<M>,
+    pub blocks: Vec<BlockWeights<M, V>>,
+    pub final_norm: NormWeights<V>,
+    /// `None` when the embedding is the head.
+    pub head: Option<Linear<M, V>>,
+}
+
+/// A norm before a sub-layer reads the residual; one after it works on what is added to the residual.
+pub struct BlockWeights<M, V> {
+    pub attention_norm: NormWeights<V>,
+    pub attention: AttentionWeights<M, V>,
+    pub mlp_norm: NormWeights<V>,
+    pub mlp: MlpWeights<M, V>,
+}
+
+pub struct AttentionWeights<M, V> {
+    pub query: Linear<M, V>,
+    pub key: Linear<M, V>,
+    pub value: Linear<M, V>,
+    pub output: Linear<M, V>,
+}
+
+pub struct MlpWeights<M, V> {
+    pub gate: Option<Linear<M, V>>,
+    pub up: Linear<M, V>,
+    pub down: Linear<M, V>,
+}
+
+pub struct Linear<M, V> {
+    pub weight: M,
+    pub bias: Option<V>,
+}
+
+pub struct NormWeights<V> {
+    pub gain: V,
+    pub bias: Option<V>,
+}
+
+/// Turns every leaf into another form, in a fixed order.
+pub(crate) trait Convert<M, V, N, W> {
+    fn matrix(&mut self, matrix: &M) -> Result<N>;
+    fn vector(&mut self, vector: &V) -> Result<W>;
+}
+
+impl<M, V> Weights<M, V> {
+    pub(crate) fn convert<N, W>(&self, to: &mut dyn Convert<M, V, N, W>) -> Result<Weights<N, W>> {
+        Ok(Weights {
+            embedding: to.matrix(&self.embedding)?,
+            positions: self.positions.as_ref().map(|table| to.matrix(table)).transpose()?,
+            blocks: self.blocks.iter().map(|block| block.convert(to)).collect::<Result<_>>()?,
+            final_norm: self.final_norm.convert(to)?,
+            head: self.head.as_ref().map(|head| head.convert(to)).transpose()?,
+        })
+    }
+}
+
+impl<M, V> BlockWeights<M, V> {
+    fn convert<N, W>(&self, to: &mut dyn Convert<M, V, N, W>) -> Result<BlockWeights<N, W>> {
+        let (attention, mlp) = (&self.attention, &self.mlp);
+        Ok(BlockWeights {
+            attention_norm: self.attention_norm.convert(to)?,
+            attention: AttentionWeights {
+                query: attention.query.convert(to)?,
+                key: attention.key.convert(to)?,
+                value: attention.value.convert(to)?,
+                output: attention.output.convert(to)?,
+            },
+            mlp_norm: self.mlp_norm.convert(to)?,
+            mlp: MlpWeights {
+                gate: mlp.gate.as_ref().map(|gate| gate.convert(to)).transpose()?,
+                up: mlp.up.convert(to)?,
+                down: mlp.down.convert(to)?,
+            },
+        })
+    }
+}
+
+impl<M, V> Linear<M, V> {
+    fn convert<N, W>(&self, to: &mut dyn Convert<M, V, N, W>) -> Result<Linear<N, W>> {
+        Ok(Linear {
+            weight: to.matrix(&self.weight)?,
+            bias: self.bias.as_ref().map(|bias| to.vector(bias)).transpose()?,
+        })
+    }
+}
+
+impl<V> NormWeights<V> {
+    fn convert<M, N, W>(&self, to: &mut dyn Convert<M, V, N, W>) -> Result<NormWeights<W>> {
+        Ok(NormWeights {
+            gain: to.vector(&self.gain)?,
+            bias: self.bias.as_ref().map(|bias| to.vector(bias)).transpose()?,
+        })
+    }
+}

@@ -1,0 +1,56 @@
+//! Fingerprints: blake3 for our own files and identities, SHA-256 where a peer's format names it.
+
+use std::io::Read;
+use std::path::Path;
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// `blake3:<64 hex digits>` of some bytes.
+pub fn fingerprint(bytes: &[u8]) -> String {
+    format!("blake3:{}", blake3::hash(bytes).to_hex())
+}
+
+/// `blake3:<64 hex digits>` of a file's content.
+pub fn fingerprint_file(path: &Path) -> Result<String> {
+    let mut file = std::fs::File::open(path).map_err(|e| Error::io("open", path, &e))?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0u8; 1 << 20];
+    loop {
+        let read = file.read(&mut buffer).map_err(|e| Error::io("read", path, &e))?;
+        if read == 0 {
+            return Ok(format!("blake3:{}", hasher.finalize().to_hex()));
+        }
+        hasher.update(&buffer[..read]);
+    }
+}
+
+/// Lower-case hexadecimal SHA-256, as lm-evaluation-harness writes its hashes.
+pub fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A seed for a random stream, from any number of parts. Parts are length-prefixed, so that no two lists collide.
+pub fn seed_from(parts: &[&str]) -> u64 {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    let mut first = [0u8; 8];
+    first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    u64::from_le_bytes(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_digests() {
+        assert_eq!(sha256_hex(b"abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+        assert!(fingerprint(b"").starts_with("blake3:af1349b9f5f9a1a6a0404dea36dcc949"));
+        assert_ne!(seed_from(&["ab", "c"]), seed_from(&["a", "bc"]));
+    }
+}

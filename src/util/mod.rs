@@ -1,0 +1,7 @@
+//! Small tools without knowledge of the domain.
+
+pub mod files;
+pub mod hash;
+pub mod python;
+pub mod python_random;
+pub mod suggest;

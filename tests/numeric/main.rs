@@ -1,0 +1,5 @@
+//! The decoder against numbers that `transformers` computed (`tests/oracle/parity.py`), and against itself.
+
+mod parity;
+mod sites;
+mod support;
