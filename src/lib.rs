@@ -10,11 +10,16 @@
 //! works without the checkpoint. `ARCHITECTURE.md` has the map of the modules and the rules between them.
 
 pub mod ckpt;
+pub mod data;
 pub mod diag;
 pub mod error;
 pub mod kernels;
+pub mod metric;
 pub mod model;
 pub mod request;
+pub mod stats;
+pub mod suite;
+pub mod text;
 pub mod util;
 
 pub use error::{Error, ErrorKind, Result};

@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod hash;
+pub mod jinja;
 pub mod python;
 pub mod python_random;
 pub mod suggest;

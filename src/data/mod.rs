@@ -1,0 +1,7 @@
+//! Reading data sets: rows from local files, with a fingerprint of what was read.
+
+mod read;
+mod source;
+
+pub use read::{Row, read_rows};
+pub use source::{LoadedData, load};

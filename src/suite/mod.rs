@@ -1,0 +1,29 @@
+//! Suites and tasks: from TOML to validated definitions, and from a document to a prompt.
+//!
+//! Pure: text in, values out. Files are read by the caller, models are unknown here.
+//!
+//! ```text
+//! suite.toml ──► document (spans) ──► keys (types, unknown keys) ──► Suite { tasks: Vec<Task> }
+//! document of a data set + Task ──► fields ──► shots ──► Prompt + choices + gold = Item
+//! ```
+
+mod document;
+mod expression;
+mod item;
+mod keys;
+mod profile;
+mod prompt;
+mod read;
+mod schema;
+pub mod shipped;
+mod shots;
+mod task;
+
+pub use expression::{Expression, Jinja, Template};
+pub use item::{Item, Question, TaskData, build_items};
+pub use profile::{PROFILES, Profile, ShotRule, Stderr, Tokenise};
+pub use prompt::{Prompt, Turn};
+pub use read::{DefinitionFile, Suite, read_suite, read_task};
+pub use schema::schema;
+pub use shots::choose_shots;
+pub use task::{Data, Hub, Kind, ShotOrder, Source, Task};

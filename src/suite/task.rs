@@ -1,0 +1,474 @@
+//! A validated task, and how a merged table becomes one.
+
+use std::path::PathBuf;
+
+use fancy_regex::Regex;
+
+use super::document::{Located, Node, Table};
+use super::expression::{Expression, Template};
+use super::profile::{PROFILES, Profile, ShotRule};
+use crate::diag::Diagnostic;
+use crate::error::Error;
+use crate::metric::{Filter, MatchRules, Metric, OutcomeKind, Pick, Step};
+use crate::util::suggest::nearest;
+
+/// Longest answer when a task says nothing, as in lm-evaluation-harness.
+const DEFAULT_MAX_TOKENS: usize = 256;
+
+/// One task, or one subset of it, ready to be given data.
+#[derive(Debug, Clone)]
+pub struct Task {
+    pub name: String,
+    pub version: String,
+    pub about: String,
+    pub kind: Kind,
+    pub data: Data,
+    pub description: Option<Template>,
+    pub system: String,
+    pub chat: bool,
+    pub answer_prefix: Option<Template>,
+    pub shot_answer: Option<Template>,
+    pub delimiter: String,
+    pub shot_delimiter: String,
+    pub shots: usize,
+    pub shot_order: ShotOrder,
+    /// Under [`ShotRule::OncePerTask`]: each item has its own draw after all.
+    pub shots_per_item: bool,
+    pub shots_may_repeat_item: bool,
+    pub metrics: Vec<&'static Metric>,
+    pub filters: Vec<Filter>,
+    pub rules: MatchRules,
+    pub profile: &'static Profile,
+    pub slices: Vec<(String, Expression)>,
+    /// The value of `subset` in templates and of `{subset}` in paths.
+    pub subset: Option<String>,
+    /// Groups whose score this task enters, weighted by items.
+    pub groups: Vec<String>,
+    pub limit: Option<usize>,
+    pub seed: u64,
+}
+
+/// How items are scored.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// One question, several answers.
+    MultipleChoice {
+        prompt: Template,
+        choices: Expression,
+        gold: Gold,
+    },
+    /// Several questions, one continuation: which makes it likelier.
+    Contexts {
+        contexts: Expression,
+        continuation: Template,
+        gold: Gold,
+    },
+    Cloze {
+        prompt: Template,
+        target: Template,
+    },
+    Perplexity {
+        text: Template,
+        original: Option<Template>,
+    },
+    Generation {
+        prompt: Template,
+        target: Expression,
+        stop: Vec<String>,
+        max_tokens: usize,
+    },
+}
+
+/// Which choices are right.
+#[derive(Debug, Clone)]
+pub enum Gold {
+    /// An index, a list of indices, or a choice's text.
+    Index(Expression),
+    /// 1 beside each right choice.
+    Labels(Expression),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShotOrder {
+    Random,
+    First,
+}
+
+/// Where rows come from.
+#[derive(Debug, Clone)]
+pub struct Data {
+    pub hub: Option<Hub>,
+    /// Files beside the definition; for a hub data set only `fields` matter.
+    pub public: Source,
+    /// The same data under `--data-dir`.
+    pub local: Option<Source>,
+}
+
+/// A public data set.
+#[derive(Debug, Clone)]
+pub struct Hub {
+    pub name: String,
+    pub config: Option<String>,
+    pub split: String,
+    pub shots_split: Option<String>,
+    pub verified: bool,
+}
+
+/// Files and how their columns map.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// What relative paths are relative to; `--data-dir` replaces it for local sources.
+    pub base: PathBuf,
+    pub file: Option<String>,
+    pub shots_file: Option<String>,
+    pub blake3: Option<String>,
+    pub shots_blake3: Option<String>,
+    pub record_start: Option<Regex>,
+    /// Column and the file whose content it is.
+    pub texts: Vec<(String, String)>,
+    pub fields: Vec<(String, Expression)>,
+    pub deviation: Option<String>,
+}
+
+impl Kind {
+    pub fn outcome(&self) -> OutcomeKind {
+        match self {
+            Self::MultipleChoice { .. } | Self::Contexts { .. } => OutcomeKind::Choices,
+            Self::Cloze { .. } => OutcomeKind::Cloze,
+            Self::Perplexity { .. } => OutcomeKind::Rolling,
+            Self::Generation { .. } => OutcomeKind::Answer,
+        }
+    }
+
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::MultipleChoice { .. } | Self::Contexts { .. } => "multiple_choice",
+            Self::Cloze { .. } => "cloze",
+            Self::Perplexity { .. } => "perplexity",
+            Self::Generation { .. } => "generation",
+        }
+    }
+}
+
+/// Settings of a suite that its tasks inherit.
+pub(super) struct Defaults<'a> {
+    pub table: Option<&'a Table>,
+    pub seed: u64,
+}
+
+/// Reads parts of one table and collects what is wrong with them.
+struct Reader<'a> {
+    table: &'a Table,
+    problems: &'a mut Vec<Diagnostic>,
+}
+
+impl Reader<'_> {
+    fn parsed<T>(&mut self, at: &Located, parse: impl Fn(&str) -> Result<T, Error>) -> Option<T> {
+        let Node::Text(text) = &at.node else { return None };
+        match parse(text) {
+            Ok(parsed) => Some(parsed),
+            Err(error) => {
+                self.problems.extend(error.into_diagnostics().into_iter().map(|d| at.problem(d.message)));
+                None
+            }
+        }
+    }
+
+    fn template(&mut self, key: &str) -> Option<Template> {
+        let at = self.table.get(key)?.clone();
+        self.parsed(&at, Template::new)
+    }
+
+    fn expression(&mut self, key: &str) -> Option<Expression> {
+        let at = self.table.get(key)?.clone();
+        self.parsed(&at, Expression::new)
+    }
+
+    fn regex(&mut self, at: &Located) -> Option<Regex> {
+        self.parsed(at, |text| Regex::new(text).map_err(|e| Error::bad(format!("regular expression: {e}"))))
+    }
+
+    fn expressions(&mut self, table: Option<&Table>) -> Vec<(String, Expression)> {
+        let entries = table.map_or(&[][..], |table| &table.entries);
+        entries
+            .iter()
+            .filter_map(|entry| Some((entry.key.clone(), self.parsed(&entry.value, Expression::new)?)))
+            .collect()
+    }
+
+    /// Reports keys that the kind needs and does not find.
+    fn need(&mut self, kind: &str, keys: &[&str]) {
+        for key in keys.iter().filter(|key| self.table.get(key).is_none()) {
+            self.problems
+                .push(self.table.problem(format!("expected the key `{key}`, which a {kind} task needs, found none")));
+        }
+    }
+}
+
+/// Turns a checked table into tasks: one, or one for each subset.
+pub(super) fn build(table: &Table, defaults: &Defaults<'_>, problems: &mut Vec<Diagnostic>) -> Vec<Task> {
+    let found_before = problems.len();
+    let mut reader = Reader { table, problems };
+    reader.need("every", &["name", "kind", "data"]);
+    let kind = kind(&mut reader);
+    let data = table.table("data").and_then(|data| data_of(data, &mut reader));
+    let profile = profile(&mut reader, defaults);
+    let metrics = kind.as_ref().map_or_else(Vec::new, |kind| metrics(&mut reader, kind.outcome()));
+    let filters = filters(&mut reader);
+    let rules = rules(&mut reader);
+    let description = reader.template("description");
+    let answer_prefix = reader.template("answer_prefix");
+    let shot_answer = reader.template("shot_answer");
+    let slices = reader.expressions(table.table("slices"));
+    if let (Some(at), ShotRule::PythonPerItem) = (table.get("shot_rule"), profile.shots) {
+        reader.problems.push(at.problem(format!("expected no `shot_rule`: the profile {} has its own", profile.id)));
+    }
+    let subsets = table.texts("subsets");
+    let subset_groups = table.table("subset_groups");
+    if let Some(groups) = subset_groups {
+        for entry in groups.entries.iter().filter(|entry| !subsets.contains(&entry.key)) {
+            reader.problems.push(entry.problem(format!("expected one of the subsets, found `{}`", entry.key)));
+        }
+    }
+    let setting = |key: &str| table.get(key).or_else(|| defaults.table?.get(key));
+    let count = |key: &str| match setting(key)?.node {
+        Node::Integer(count) => usize::try_from(count).ok(),
+        _ => None,
+    };
+    let flag = |key: &str| matches!(setting(key).map(|at| &at.node), Some(Node::Flag(true)));
+    let text = |key: &str, default: &str| table.text(key).unwrap_or(default).to_owned();
+    let system = match setting("system").map(|at| &at.node) {
+        Some(Node::Text(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let (Some(kind), Some(data), true) = (kind, data, problems.len() == found_before) else { return Vec::new() };
+    let task = Task {
+        name: text("name", ""),
+        version: text("version", "1"),
+        about: text("about", ""),
+        kind,
+        data,
+        description,
+        system,
+        chat: flag("chat"),
+        answer_prefix,
+        shot_answer,
+        delimiter: text("delimiter", " "),
+        shot_delimiter: text("shot_delimiter", "\n\n"),
+        shots: count("shots").unwrap_or(0),
+        shot_order: if table.text("shot_order") == Some("first") { ShotOrder::First } else { ShotOrder::Random },
+        shots_per_item: table.text("shot_rule") == Some("per-item"),
+        shots_may_repeat_item: table.flag("shots_may_repeat_item").unwrap_or(false),
+        metrics,
+        filters,
+        rules,
+        profile,
+        slices,
+        subset: None,
+        groups: Vec::new(),
+        limit: count("limit"),
+        seed: table.count("seed").map_or(defaults.seed, |seed| seed as u64),
+    };
+    if subsets.is_empty() {
+        return vec![task];
+    }
+    let one = |subset: String| {
+        let inner = subset_groups.and_then(|groups| groups.text(&subset)).map(|group| format!("{}_{group}", task.name));
+        Task {
+            name: format!("{}_{subset}", task.name),
+            groups: inner.into_iter().chain([task.name.clone()]).collect(),
+            subset: Some(subset),
+            ..task.clone()
+        }
+    };
+    subsets.into_iter().map(one).collect()
+}
+
+fn kind(reader: &mut Reader<'_>) -> Option<Kind> {
+    let table = reader.table;
+    match table.text("kind")? {
+        "multiple_choice" if table.get("contexts").is_some() => {
+            reader.need("multiple_choice", &["continuation"]);
+            let gold = gold(reader);
+            Some(Kind::Contexts {
+                contexts: reader.expression("contexts")?,
+                continuation: reader.template("continuation")?,
+                gold: gold?,
+            })
+        }
+        "multiple_choice" => {
+            reader.need("multiple_choice", &["prompt", "choices"]);
+            let gold = gold(reader);
+            Some(Kind::MultipleChoice {
+                prompt: reader.template("prompt")?,
+                choices: reader.expression("choices")?,
+                gold: gold?,
+            })
+        }
+        "cloze" => {
+            reader.need("cloze", &["prompt", "target"]);
+            Some(Kind::Cloze { prompt: reader.template("prompt")?, target: reader.template("target")? })
+        }
+        "perplexity" => {
+            reader.need("perplexity", &["text"]);
+            Some(Kind::Perplexity { text: reader.template("text")?, original: reader.template("original") })
+        }
+        "generation" => {
+            reader.need("generation", &["prompt", "target"]);
+            Some(Kind::Generation {
+                prompt: reader.template("prompt")?,
+                target: reader.expression("target")?,
+                stop: table.texts("stop"),
+                max_tokens: table.count("max_tokens").unwrap_or(DEFAULT_MAX_TOKENS),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn gold(reader: &mut Reader<'_>) -> Option<Gold> {
+    match (reader.table.get("gold"), reader.table.get("labels")) {
+        (Some(_), None) => Some(Gold::Index(reader.expression("gold")?)),
+        (None, Some(_)) => Some(Gold::Labels(reader.expression("labels")?)),
+        (Some(_), Some(at)) => {
+            reader.problems.push(at.problem("expected one of `gold` and `labels`, found both"));
+            None
+        }
+        (None, None) => {
+            reader
+                .problems
+                .push(reader.table.problem("expected the key `gold`, which a multiple_choice task needs, found none"));
+            None
+        }
+    }
+}
+
+fn data_of(table: &Table, reader: &mut Reader<'_>) -> Option<Data> {
+    let public = source(table, reader);
+    let local = table.table("local").map(|local| source(local, reader));
+    if table.text("file").is_none() && table.text("hub").is_none() {
+        reader.problems.push(
+            table
+                .problem("expected `file` or `hub`, found neither")
+                .help("name a .jsonl, .csv or .tsv file beside this one"),
+        );
+        return None;
+    }
+    if local.as_ref().is_some_and(|local| local.file.is_none()) {
+        reader.problems.push(table.problem("`local`: expected the key `file`, found none"));
+    }
+    let hub = table.text("hub").map(|name| Hub {
+        name: name.to_owned(),
+        config: table.text("config").map(str::to_owned),
+        split: table.text("split").unwrap_or("test").to_owned(),
+        shots_split: table.text("shots_split").map(str::to_owned),
+        verified: table.flag("verified").unwrap_or(false),
+    });
+    Some(Data { hub, public, local })
+}
+
+fn source(table: &Table, reader: &mut Reader<'_>) -> Source {
+    let text = |key: &str| table.text(key).map(str::to_owned);
+    Source {
+        base: table.source.path.parent().unwrap_or_else(|| std::path::Path::new("")).to_path_buf(),
+        file: text("file"),
+        shots_file: text("shots_file"),
+        blake3: text("blake3"),
+        shots_blake3: text("shots_blake3"),
+        record_start: table.get("record_start").and_then(|at| reader.regex(at)),
+        texts: text_map(table.table("texts")),
+        fields: reader.expressions(table.table("fields")),
+        deviation: text("deviation"),
+    }
+}
+
+fn text_map(table: Option<&Table>) -> Vec<(String, String)> {
+    let entries = table.map_or(&[][..], |table| &table.entries);
+    let text = |at: &Located| match &at.node {
+        Node::Text(text) => Some(text.clone()),
+        _ => None,
+    };
+    entries.iter().filter_map(|entry| Some((entry.key.clone(), text(&entry.value)?))).collect()
+}
+
+fn profile(reader: &mut Reader<'_>, defaults: &Defaults<'_>) -> &'static Profile {
+    let Some(at) = reader.table.get("profile").or_else(|| defaults.table?.get("profile")) else {
+        return Profile::default_profile();
+    };
+    let Node::Text(id) = &at.node else { return Profile::default_profile() };
+    Profile::find(id).unwrap_or_else(|| {
+        let known: Vec<&str> = PROFILES.iter().map(|profile| profile.id).collect();
+        reader.problems.push(at.problem(format!("`profile`: expected one of {}, found {id:?}", known.join(", "))));
+        Profile::default_profile()
+    })
+}
+
+fn metrics(reader: &mut Reader<'_>, kind: OutcomeKind) -> Vec<&'static Metric> {
+    if reader.table.get("metrics").is_none() {
+        return Metric::of(kind).filter(|metric| metric.default).collect();
+    }
+    let mut found = Vec::new();
+    for at in reader.table.list("metrics") {
+        let Node::Text(name) = &at.node else { continue };
+        if let Some(metric) = Metric::find(kind, name) {
+            found.push(metric);
+            continue;
+        }
+        let names: Vec<&str> = Metric::of(kind).map(|metric| metric.name).collect();
+        let problem = at.problem(format!("`metrics`: expected one of {}, found {name:?}", names.join(", ")));
+        reader.problems.push(match nearest(name, names.iter().copied()) {
+            Some(near) => problem.help(format!("did you mean \"{near}\"?")),
+            None => problem,
+        });
+    }
+    found
+}
+
+fn filters(reader: &mut Reader<'_>) -> Vec<Filter> {
+    let mut filters = Vec::new();
+    for at in reader.table.list("filters") {
+        let Node::Table(table) = &at.node else { continue };
+        let steps = table.list("steps").iter().filter_map(|step| match &step.node {
+            Node::Table(step) => step_of(step, reader),
+            _ => None,
+        });
+        filters.push(Filter { name: table.text("name").unwrap_or("").to_owned(), steps: steps.collect() });
+    }
+    if filters.is_empty() { vec![Filter::none()] } else { filters }
+}
+
+fn step_of(table: &Table, reader: &mut Reader<'_>) -> Option<Step> {
+    match table.text("op")? {
+        "regex" => {
+            let Some(at) = table.get("pattern") else {
+                reader.problems.push(table.problem("expected the key `pattern`, which a regex step needs, found none"));
+                return None;
+            };
+            let pick = match table.text("pick") {
+                None | Some("first") => Pick::First,
+                Some("last") => Pick::Last,
+                Some(other) => {
+                    reader.problems.push(table.problem(format!("`pick`: expected first or last, found {other:?}")));
+                    return None;
+                }
+            };
+            let fallback = table.text("fallback").unwrap_or("[invalid]").to_owned();
+            Some(Step::Regex { regex: reader.regex(at)?, pick, fallback })
+        }
+        "lowercase" => Some(Step::Lowercase),
+        "uppercase" => Some(Step::Uppercase),
+        "strip" => Some(Step::Strip),
+        "take_first" => Some(Step::TakeFirst),
+        _ => None,
+    }
+}
+
+fn rules(reader: &mut Reader<'_>) -> MatchRules {
+    let Some(table) = reader.table.table("match") else { return MatchRules::default() };
+    MatchRules {
+        delete: table.list("delete").iter().filter_map(|at| reader.regex(at)).collect(),
+        ignore_case: table.flag("ignore_case").unwrap_or(false),
+        ignore_punctuation: table.flag("ignore_punctuation").unwrap_or(false),
+        ignore_numbers: table.flag("ignore_numbers").unwrap_or(false),
+    }
+}

@@ -1,0 +1,211 @@
+//! A checkpoint's tokenizer: `tokenizer.json` plus what `tokenizer_config.json` says about special tokens.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::chat::ChatTemplate;
+use crate::error::{Error, Result};
+use crate::util::{files, hash};
+
+/// Gemma's 256,000 entries take 33 MB.
+const MAX_TOKENIZER_BYTES: u64 = 256 << 20;
+const MAX_CONFIG_BYTES: u64 = 16 << 20;
+/// transformers writes this, or something larger, when a tokenizer has no limit.
+const NO_LIMIT: f64 = 1e15;
+
+/// Encodes and decodes as `transformers` does for the same folder.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    path: PathBuf,
+    fingerprint: String,
+    bos: Option<u32>,
+    eos: Option<u32>,
+    /// `add_bos_token`, when the folder or the user says it; `None` leaves it to the template in `tokenizer.json`.
+    add_bos: Option<bool>,
+    model_max_length: Option<usize>,
+    chat: Option<ChatTemplate>,
+}
+
+impl Tokenizer {
+    /// Reads a checkpoint folder.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join("tokenizer.json");
+        if !path.exists() {
+            return Err(Error::bad("expected tokenizer.json, found none")
+                .in_file(folder)
+                .help("save the tokenizer beside the weights with transformers' `AutoTokenizer...save_pretrained`"));
+        }
+        let bytes = files::read_bounded(&path, MAX_TOKENIZER_BYTES)?;
+        let bad = |e: &dyn std::fmt::Display| {
+            Error::bad(format!("expected a tokenizer.json of the tokenizers library: {e}")).in_file(&path)
+        };
+        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| bad(&e))?;
+        // Stored padding and truncation would silently change what is scored.
+        inner.with_padding(None);
+        inner.with_truncation(None).map_err(|e| bad(&e))?;
+
+        let config = optional_json(&folder.join("tokenizer_config.json"))?;
+        let specials = optional_json(&folder.join("special_tokens_map.json"))?;
+        let model = optional_json(&folder.join("config.json"))?;
+        let named = |key: &str| {
+            token_text(&config, key).or_else(|| token_text(&specials, key)).and_then(|text| inner.token_to_id(&text))
+        };
+        let numbered = |key: &str| model.get(key).and_then(first_id);
+        let bos = named("bos_token").or_else(|| numbered("bos_token_id"));
+        let eos = named("eos_token").or_else(|| numbered("eos_token_id"));
+        let chat =
+            ChatTemplate::open(folder, &config, |key| token_text(&config, key).or_else(|| token_text(&specials, key)))?;
+        Ok(Self {
+            fingerprint: fingerprint(&bytes, &config),
+            inner,
+            path,
+            bos,
+            eos,
+            add_bos: config.get("add_bos_token").and_then(Value::as_bool),
+            model_max_length: config
+                .get("model_max_length")
+                .and_then(Value::as_f64)
+                .filter(|n| *n >= 1.0 && *n < NO_LIMIT)
+                .map(|n| n as usize),
+            chat,
+        })
+    }
+
+    /// What prompts depend on: content of `tokenizer.json` and of the special-token settings.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// One more than the largest id, added tokens included.
+    pub fn size(&self) -> usize {
+        self.inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
+    }
+
+    /// Overrides whether a beginning-of-sequence token is put before texts.
+    #[must_use]
+    pub fn with_bos(mut self, add_bos: Option<bool>) -> Self {
+        self.add_bos = add_bos.or(self.add_bos);
+        self
+    }
+
+    pub fn bos(&self) -> Option<u32> {
+        self.bos
+    }
+
+    pub fn eos(&self) -> Option<u32> {
+        self.eos
+    }
+
+    /// The token that stands before a text which has none: beginning of sequence, else end of sequence.
+    pub fn prefix(&self) -> Option<u32> {
+        self.bos.or(self.eos)
+    }
+
+    /// The tokenizer's own limit, when it has one.
+    pub fn model_max_length(&self) -> Option<usize> {
+        self.model_max_length
+    }
+
+    pub fn chat(&self) -> Option<&ChatTemplate> {
+        self.chat.as_ref()
+    }
+
+    /// Token ids of a text, with the special tokens that belong before it. A text that already starts with the prefix
+    /// token's own text gets none.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.encode_spans(text)?.into_iter().map(|(id, _)| id).collect())
+    }
+
+    /// The same, each token with the end of its piece in the text, in bytes (0 for special tokens put before it).
+    pub fn encode_spans(&self, text: &str) -> Result<Vec<(u32, usize)>> {
+        let has_prefix = match self.prefix() {
+            Some(prefix) => {
+                let prefix = self.decode_with_specials(&[prefix])?;
+                !prefix.is_empty() && text.starts_with(&prefix)
+            }
+            None => false,
+        };
+        let mut spans = self.encode_raw(text, !has_prefix)?;
+        if has_prefix {
+            return Ok(spans);
+        }
+        if let (Some(add), Some(bos)) = (self.add_bos, self.bos) {
+            let starts = spans.first().is_some_and(|(id, _)| *id == bos);
+            if add && !starts {
+                spans.insert(0, (bos, 0));
+            } else if !add && starts {
+                spans.remove(0);
+            }
+        }
+        Ok(spans)
+    }
+
+    /// Token ids without any special token put before or after.
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>> {
+        Ok(self.encode_raw(text, false)?.into_iter().map(|(id, _)| id).collect())
+    }
+
+    fn encode_raw(&self, text: &str, specials: bool) -> Result<Vec<(u32, usize)>> {
+        let encoding = self
+            .inner
+            .encode(text, specials)
+            .map_err(|e| Error::bad(format!("could not tokenise: {e}")).in_file(&self.path))?;
+        Ok(encoding.get_ids().iter().copied().zip(encoding.get_offsets().iter().map(|(_, end)| *end)).collect())
+    }
+
+    /// Text of some tokens, special ones left out.
+    pub fn decode(&self, ids: &[u32]) -> Result<String> {
+        self.decode_as(ids, true)
+    }
+
+    pub fn decode_with_specials(&self, ids: &[u32]) -> Result<String> {
+        self.decode_as(ids, false)
+    }
+
+    fn decode_as(&self, ids: &[u32], skip_special: bool) -> Result<String> {
+        self.inner
+            .decode(ids, skip_special)
+            .map_err(|e| Error::bad(format!("could not decode: {e}")).in_file(&self.path))
+    }
+
+    /// The entry with this id, as the vocabulary spells it.
+    pub fn piece(&self, id: u32) -> Option<String> {
+        self.inner.id_to_token(id)
+    }
+}
+
+fn fingerprint(tokenizer: &[u8], config: &Map<String, Value>) -> String {
+    let settings: Map<String, Value> = ["bos_token", "eos_token", "add_bos_token", "model_max_length", "chat_template"]
+        .iter()
+        .filter_map(|key| Some(((*key).to_owned(), config.get(*key)?.clone())))
+        .collect();
+    let settings = Value::Object(settings).to_string();
+    hash::fingerprint(&[&(tokenizer.len() as u64).to_le_bytes(), tokenizer, settings.as_bytes()].concat())
+}
+
+/// An object, or an empty one when the file is not there.
+fn optional_json(path: &Path) -> Result<Map<String, Value>> {
+    if !path.exists() {
+        return Ok(Map::new());
+    }
+    let text = files::read_text(path, MAX_CONFIG_BYTES)?;
+    serde_json::from_str(&text).map_err(|e| Error::bad(format!("expected a JSON object: {e}")).in_file(path))
+}
+
+/// `"<s>"` or `{"content": "<s>", ...}`
+fn token_text(map: &Map<String, Value>, key: &str) -> Option<String> {
+    let value = map.get(key)?;
+    let text = value.as_str().or_else(|| value.get("content")?.as_str())?;
+    Some(text.to_owned())
+}
+
+/// An id, or the first of several.
+fn first_id(value: &Value) -> Option<u32> {
+    let value = value.as_array().map_or(Some(value), |list| list.first())?;
+    u32::try_from(value.as_u64()?).ok()
+}

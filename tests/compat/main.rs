@@ -1,0 +1,7 @@
+//! Against what peers computed: lm-evaluation-harness 0.4.13 (`benches/peers/lm_eval`) and recorded tokenizer ids.
+//!
+//! What needs the real data sets is skipped, and says so, where `../shared` is absent.
+
+mod preprocess;
+mod prompts;
+mod support;
