@@ -10,14 +10,21 @@
 //! works without the checkpoint. `ARCHITECTURE.md` has the map of the modules and the rules between them.
 
 pub mod ckpt;
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod ctx;
 pub mod data;
 pub mod diag;
 pub mod error;
 pub mod kernels;
+pub mod lm;
 pub mod metric;
 pub mod model;
+pub mod report;
 pub mod request;
+pub mod run;
 pub mod stats;
+pub mod store;
 pub mod suite;
 pub mod text;
 pub mod util;

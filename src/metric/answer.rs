@@ -1,13 +1,16 @@
 //! Exact match of generated answers (lm-evaluation-harness's rule E8).
 
 use fancy_regex::Regex;
+use serde::{Deserialize, Serialize};
 
+use super::pattern;
 use crate::util::python;
 
 /// What is ignored when an answer is compared.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct MatchRules {
     /// Matches are deleted from both sides first, in order.
+    #[serde(with = "pattern::many")]
     pub delete: Vec<Regex>,
     pub ignore_case: bool,
     pub ignore_punctuation: bool,

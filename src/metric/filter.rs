@@ -1,21 +1,25 @@
 //! Named filters: what is taken from a generated text before it is compared (lm-evaluation-harness's rule E9).
 
 use fancy_regex::Regex;
+use serde::{Deserialize, Serialize};
 
+use super::pattern;
 use crate::util::python;
 
 /// A named pipeline.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Filter {
     pub name: String,
     pub steps: Vec<Step>,
 }
 
 /// One operation on a text.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
 pub enum Step {
     /// Python's `re.findall`, one match of it, or the fallback when there is none.
     Regex {
+        #[serde(rename = "pattern", with = "pattern::one")]
         regex: Regex,
         pick: Pick,
         fallback: String,
@@ -28,7 +32,8 @@ pub enum Step {
 }
 
 /// Which match counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pick {
     First,
     Last,

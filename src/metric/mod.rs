@@ -8,6 +8,7 @@ mod answer;
 mod choice;
 mod filter;
 mod outcome;
+mod pattern;
 mod registry;
 
 pub use aggregate::{ItemValue, summarise};

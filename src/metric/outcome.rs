@@ -23,6 +23,7 @@ pub struct ChoiceOutcome {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChoiceScore {
     /// Natural log-probability of every token of the continuation.
+    #[serde(deserialize_with = "nullable")]
     pub log_probs: Vec<f32>,
     /// Whether every token was the model's first choice.
     pub greedy: bool,
@@ -36,6 +37,7 @@ pub struct ChoiceScore {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ClozeOutcome {
+    #[serde(deserialize_with = "nullable")]
     pub log_probs: Vec<f32>,
     pub greedy: bool,
     /// Bytes of the target without the delimiter before it.
@@ -44,6 +46,7 @@ pub struct ClozeOutcome {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RollingOutcome {
+    #[serde(deserialize_with = "nullable")]
     pub log_probs: Vec<f32>,
     pub words: usize,
     pub bytes: usize,
@@ -56,6 +59,12 @@ pub struct AnswerOutcome {
     pub tokens: usize,
     /// Right answers; any of them will do.
     pub golds: Vec<String>,
+}
+
+/// JSON has no NaN: it is written as null.
+fn nullable<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<f32>, D::Error> {
+    let values = Vec::<Option<f32>>::deserialize(from)?;
+    Ok(values.into_iter().map(|value| value.unwrap_or(f32::NAN)).collect())
 }
 
 /// Sum of log-probabilities in f64.

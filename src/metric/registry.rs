@@ -5,7 +5,8 @@ use super::filter::Filter;
 use super::outcome::{Outcome, sum};
 
 /// Which outcomes a metric reads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OutcomeKind {
     Choices,
     Cloze,

@@ -33,6 +33,13 @@ pub struct Cache<K: Kernels> {
     length: usize,
 }
 
+// Not derived: that would ask `K` itself to be `Clone`.
+impl<K: Kernels> Clone for Cache<K> {
+    fn clone(&self) -> Self {
+        Self { layers: self.layers.clone(), length: self.length }
+    }
+}
+
 impl<K: Kernels> Cache<K> {
     /// Positions held.
     pub fn length(&self) -> usize {
@@ -293,13 +300,22 @@ impl<K: Kernels> Decoder<K> {
         }
     }
 
-    /// Log-probabilities of one target after each of these rows.
-    pub fn score(&self, hidden: &K::Array, rows: &[usize], targets: &[u32]) -> Result<Vec<ScoredToken>> {
-        let mut scored = Vec::with_capacity(rows.len());
-        for (rows, targets) in rows.chunks(LOGIT_ROWS).zip(targets.chunks(LOGIT_ROWS)) {
-            let logits = self.host_logits(hidden, rows)?;
-            let pairs = logits.values.chunks_exact(self.spec.vocab).zip(targets);
-            scored.extend(pairs.map(|(row, &target)| score_token(row, target)));
+    /// Log-probabilities of targets: `(row, target)` pairs in, one score for each out. Every row's logits are computed
+    /// once, however many targets it has.
+    pub fn score(&self, hidden: &K::Array, wanted: &[(usize, u32)]) -> Result<Vec<ScoredToken>> {
+        let mut rows: Vec<usize> = wanted.iter().map(|(row, _)| *row).collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let mut scored = vec![ScoredToken { log_prob: 0.0, greedy: false }; wanted.len()];
+        for chunk in rows.chunks(LOGIT_ROWS) {
+            let logits = self.host_logits(hidden, chunk)?.values;
+            let distributions: Vec<Distribution<'_>> =
+                logits.chunks_exact(self.spec.vocab).map(Distribution::new).collect();
+            for ((row, target), scored) in wanted.iter().zip(&mut scored) {
+                if let Ok(index) = chunk.binary_search(row) {
+                    *scored = distributions[index].score(*target);
+                }
+            }
         }
         Ok(scored)
     }
@@ -310,13 +326,30 @@ impl<K: Kernels> Decoder<K> {
     }
 }
 
-/// The log-softmax of one row at `target`: differences and the sum of exponentials in f64, the result in f32.
+/// The log-softmax of one row: differences and the sum of exponentials in f64, results in f32.
+struct Distribution<'a> {
+    logits: &'a [f32],
+    best: usize,
+    log_sum: f64,
+}
+
+impl<'a> Distribution<'a> {
+    fn new(logits: &'a [f32]) -> Self {
+        let best = first_largest(logits);
+        let max = f64::from(logits[best]);
+        let log_sum = max + logits.iter().map(|&logit| (f64::from(logit) - max).exp()).sum::<f64>().ln();
+        Self { logits, best, log_sum }
+    }
+
+    fn score(&self, target: u32) -> ScoredToken {
+        let log_prob = (f64::from(self.logits[target as usize]) - self.log_sum) as f32;
+        ScoredToken { log_prob, greedy: self.best == target as usize }
+    }
+}
+
+/// The log-probability of one token under a row of logits.
 pub(crate) fn score_token(logits: &[f32], target: u32) -> ScoredToken {
-    let best = first_largest(logits);
-    let max = f64::from(logits[best]);
-    let sum: f64 = logits.iter().map(|&logit| (f64::from(logit) - max).exp()).sum();
-    let log_prob = (f64::from(logits[target as usize]) - max - sum.ln()) as f32;
-    ScoredToken { log_prob, greedy: best == target as usize }
+    Distribution::new(logits).score(target)
 }
 
 /// Index of the first largest value.

@@ -17,6 +17,7 @@ mod taps;
 mod weights;
 
 pub use decoder::{Cache, Decoder};
+pub(crate) use decoder::{first_largest, score_token};
 pub use load::{Loaded, load};
 pub use spec::{BlockOrder, DecoderSpec, MlpSpec, NormSpec, Positions};
 pub use taps::Taps;

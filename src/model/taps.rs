@@ -114,11 +114,38 @@ impl<'a, K: Kernels> Taps<'a, K> {
                 self.kernels.multiply(x, &per_row(&|row, _| if selected(row) { *factor } else { 1.0 })?)
             }
             EditOp::Replace(patch) => {
-                if patch.shape != shape || patch.values.len() != count {
-                    return Err(wrong(format!("expected values of shape {shape:?}, found {:?}", patch.shape)));
+                let (axis, whole) = match axes {
+                    Axes::Rows | Axes::RowsHeads => (0, self.first + shape[0]),
+                    Axes::HeadsRows => (1, self.first + shape[1]),
+                };
+                // The patch covers the whole sequence; this pass may hold a later part of it.
+                let fits = patch.shape.len() == shape.len()
+                    && (0..shape.len()).all(|a| {
+                        patch.shape[a] >= shape[a]
+                            && (a == axis || (axes == Axes::HeadsRows && a == 2) || patch.shape[a] == shape[a])
+                    })
+                    && patch.values.len() == patch.shape.iter().product::<usize>();
+                if !fits {
+                    let mut wanted = shape.clone();
+                    wanted[axis] = whole;
+                    return Err(wrong(format!("expected values of shape {wanted:?}, found {:?}", patch.shape)));
                 }
-                let mask = per_row(&|row, _| if selected(row) { 1.0 } else { 0.0 })?;
-                self.kernels.select(&mask, &self.kernels.array(patch.clone())?, x)
+                let inner = patch.shape[1..].iter().product::<usize>() / patch.shape[patch.shape.len() - 1];
+                let source = |row: usize| match axes {
+                    Axes::Rows | Axes::RowsHeads => row + self.first * inner,
+                    Axes::HeadsRows => row / shape[1] * patch.shape[1] + row % shape[1] + self.first,
+                };
+                // Positions beyond the patch (a generation goes on) are left alone.
+                let covered = |row: usize| match axes {
+                    Axes::Rows | Axes::RowsHeads => source(row) / inner < patch.shape[0],
+                    Axes::HeadsRows => row % shape[1] + self.first < patch.shape[1],
+                };
+                let width = patch.shape[patch.shape.len() - 1];
+                let values = per_row(&|row, column| {
+                    if covered(row) { patch.values[source(row) * width + column] } else { 0.0 }
+                })?;
+                let mask = per_row(&|row, _| if selected(row) && covered(row) { 1.0 } else { 0.0 })?;
+                self.kernels.select(&mask, &values, x)
             }
         }
     }

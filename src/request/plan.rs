@@ -1,15 +1,15 @@
 //! From a list of requests to the work a backend does: requests that need the same forward pass are put together.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use super::ask::{Ask, Request};
 
 /// Groups of requests, in the order of their first members.
 ///
-/// Scores whose inputs are the same tokens under the same interventions share one forward pass: the input of a score
-/// is all tokens but the last, so the four one-letter answers of an MMLU question are one pass. What a member gets
-/// does not depend on who else is in its group.
+/// A score is two passes: its context, then its continuation over the context's keys and values. Scores with the same
+/// context under the same interventions share the first, so the four answers of a question read it once. The cut lies
+/// where the request says, never where a neighbour happens to agree: what a member gets does not depend on who else is
+/// in its group.
 #[derive(Debug)]
 pub struct Plan {
     requests: Vec<Request>,
@@ -19,14 +19,13 @@ pub struct Plan {
 impl Plan {
     pub fn new(requests: Vec<Request>) -> Self {
         let mut groups: Vec<Vec<usize>> = Vec::new();
-        let mut by_input: BTreeMap<Arc<[u32]>, Vec<usize>> = BTreeMap::new();
+        let mut by_context: BTreeMap<&[u32], Vec<usize>> = BTreeMap::new();
         for (index, request) in requests.iter().enumerate() {
-            if !matches!(request.ask, Ask::Score { .. }) {
+            let Ask::Score { start } = request.ask else {
                 groups.push(vec![index]);
                 continue;
-            }
-            let input: Arc<[u32]> = request.tokens[..request.tokens.len() - 1].into();
-            let known = by_input.entry(input).or_default();
+            };
+            let known = by_context.entry(&request.tokens[..start]).or_default();
             match known.iter().find(|&&group| requests[groups[group][0]].edits == request.edits) {
                 Some(&group) => groups[group].push(index),
                 None => {
@@ -54,7 +53,14 @@ impl Plan {
 
     /// Input tokens that go through the model (without those it generates).
     pub fn tokens_forwarded(&self) -> usize {
-        self.groups.iter().map(|group| self.requests[group[0]].tokens.len()).sum()
+        let group = |group: &Vec<usize>| match self.requests[group[0]].ask {
+            // The last token of a continuation is never an input.
+            Ask::Score { start } => {
+                start + group.iter().map(|&index| self.requests[index].tokens.len() - 1 - start).sum::<usize>()
+            }
+            _ => self.requests[group[0]].tokens.len(),
+        };
+        self.groups.iter().map(group).sum()
     }
 }
 
@@ -64,7 +70,7 @@ mod tests {
     use crate::request::{Edit, EditOp, Positions, Sampling, Site};
 
     #[test]
-    fn scores_with_one_input_share_a_pass() {
+    fn scores_with_one_context_share_a_pass() {
         let steer = Edit { site: Site::Embed, positions: Positions::All, head: None, op: EditOp::Scale(2.0) };
         let generate = Ask::Generate { stop: vec![], max_tokens: 3, sampling: Sampling::Greedy };
         let plan = Plan::new(vec![
@@ -73,9 +79,10 @@ mod tests {
             Request::plain([1, 2, 3], generate),
             Request::score([1, 2, 4], 2).with_edits([steer.clone()]),
             Request::score([1, 9, 4], 2),
-            Request::score([1, 2, 5], 1).with_edits([steer]),
+            Request::score([1, 2, 5, 6], 2).with_edits([steer]),
+            Request::score([1, 2, 3], 1),
         ]);
-        assert_eq!(plan.groups(), [vec![0, 1], vec![2], vec![3, 5], vec![4]]);
-        assert_eq!((plan.tokens_requested(), plan.tokens_forwarded()), (18, 12));
+        assert_eq!(plan.groups(), [vec![0, 1], vec![2], vec![3, 5], vec![4], vec![6]]);
+        assert_eq!((plan.tokens_requested(), plan.tokens_forwarded()), (22, 2 + 3 + 3 + 2 + 2));
     }
 }

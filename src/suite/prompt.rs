@@ -32,7 +32,7 @@ impl Prompt {
         for shot in &self.shots {
             text += &shot.question;
             text += self.delimiter_before(&shot.question);
-            text += &join(&self.answer_prefix, &shot.answer, " ");
+            text += &self.answer_with_prefix(&shot.answer);
             text += &self.shot_delimiter;
         }
         text += &self.question;
@@ -41,6 +41,11 @@ impl Prompt {
             text += &self.answer_prefix;
         }
         text
+    }
+
+    /// A shot's answer, begun with the answer prefix.
+    pub fn answer_with_prefix(&self, answer: &str) -> String {
+        join(&self.answer_prefix, answer, " ")
     }
 
     /// Between a question and what follows: with an answer prefix only where no white space is there already.

@@ -4,4 +4,6 @@
 
 mod preprocess;
 mod prompts;
+mod random_checkpoint;
+mod scores;
 mod support;

@@ -1,0 +1,156 @@
+//! The arguments, as clap sees them.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Judge the checkpoints of a language model in training.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, max_term_width = 110)]
+#[command(after_help = "Exit codes: 0 done; 1 done, and a gate says no; 2 could not run; 3 incomplete.")]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Verb {
+    /// Score checkpoints on a suite of benchmarks
+    Run(RunArguments),
+    /// Compute the metrics of recorded runs again, without the model
+    Rescore(RescoreArguments),
+    /// Write the page of a suite's runs again
+    Report(ReportArguments),
+    /// List what there is: tasks, metrics, profiles, families, sites
+    List(ListArguments),
+    /// Print the exact prompt of one item, what is scored, and its tokens
+    Show(ShowArguments),
+    /// Print the JSON Schema of suites and task files
+    Schema(SchemaArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  veval run suites/core.toml ckpts/step1000 --data-dir data
+      score one checkpoint; results in runs/core/step1000/ and runs/core/report.html
+  veval run suites/core.toml ckpts/ --data-dir data --task mmlu --limit 100
+      score every checkpoint under ckpts/ that has no such score yet, MMLU only, 100 items a subject
+  veval run my.toml ckpts/step1000 --format json | jq '.[] | select(.metric == \"acc\")'")]
+pub(super) struct RunArguments {
+    /// The suite, a TOML file
+    pub suite: PathBuf,
+    /// Hugging Face checkpoint folders, or folders of them
+    #[arg(required = true, value_name = "CKPT")]
+    pub checkpoints: Vec<PathBuf>,
+    /// Where results go
+    #[arg(long, default_value = "runs", value_name = "DIR")]
+    pub out: PathBuf,
+    /// Folder with local copies of public data sets
+    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Only this task, group or subset (may be given several times)
+    #[arg(long = "task", value_name = "NAME")]
+    pub tasks: Vec<String>,
+    /// Only the first N items of each task
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Forward passes side by side; the numbers do not depend on it [default: all cores]
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+    /// What to print on standard output
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Say what would be computed, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Score again although a complete record of the same work is there
+    #[arg(long)]
+    pub again: bool,
+    /// Score checkpoints that have NaN or infinite weights
+    #[arg(long)]
+    pub allow_nonfinite: bool,
+    /// Begin texts with the beginning-of-sequence token, or not, whatever the tokenizer says
+    #[arg(long, value_name = "BOOL")]
+    pub add_bos: Option<bool>,
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    Table,
+    Json,
+    Csv,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RescoreArguments {
+    /// Run folders, `<out>/<suite>/<checkpoint>`
+    #[arg(required = true, value_name = "RUN")]
+    pub runs: Vec<PathBuf>,
+    /// Take metrics, filters and match rules from this suite instead of the record
+    #[arg(long, value_name = "SUITE")]
+    pub suite: Option<PathBuf>,
+    /// What to print on standard output
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ReportArguments {
+    /// A suite's folder of runs, `<out>/<suite>`
+    pub folder: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ListArguments {
+    /// What to list
+    #[arg(value_enum)]
+    pub what: Listed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Listed {
+    Tasks,
+    Metrics,
+    Profiles,
+    Families,
+    Sites,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  veval show hellaswag --item 3 --data-dir data
+  veval show my_task.toml --item 0 --tokens ckpts/step1000")]
+pub(super) struct ShowArguments {
+    /// A shipped task, one of its subsets (`mmlu_anatomy`), or a task file
+    pub task: String,
+    /// Which row of the data
+    #[arg(long, default_value_t = 0, value_name = "ROW")]
+    pub item: usize,
+    /// Few-shot examples, in place of the task's number
+    #[arg(long, value_name = "N")]
+    pub shots: Option<usize>,
+    /// Also print token ids, by this checkpoint's tokenizer
+    #[arg(long, value_name = "CKPT")]
+    pub tokens: Option<PathBuf>,
+    /// Folder with local copies of public data sets
+    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct SchemaArguments {
+    /// Of which file
+    #[arg(value_enum, default_value_t = SchemaOf::Suite)]
+    pub of: SchemaOf,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SchemaOf {
+    Suite,
+    Task,
+}

@@ -1,0 +1,47 @@
+//! Progress on standard error: a bar with rate and time left on a terminal, nothing elsewhere.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::run::{Event, Events};
+
+/// Shows a run as it goes.
+pub(super) struct Progress {
+    shown: bool,
+    bar: ProgressBar,
+}
+
+impl Progress {
+    pub fn new(quiet: bool) -> Self {
+        Self { shown: !quiet && std::io::stderr().is_terminal(), bar: ProgressBar::hidden() }
+    }
+
+    fn say(&self, text: &str) {
+        if self.shown {
+            eprintln!("{text}");
+        }
+    }
+}
+
+impl Events for Progress {
+    fn event(&mut self, event: &Event<'_>) {
+        match event {
+            Event::Loading { checkpoint } => self.say(&format!("{checkpoint}: loading")),
+            Event::Planned { checkpoint, items, tokens_requested, tokens_forwarded } => {
+                self.say(&format!("{checkpoint}: {items} items, {tokens_requested} tokens of which {tokens_forwarded} go through the model"));
+                if self.shown {
+                    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} items, {per_sec}, {eta} left");
+                    self.bar = ProgressBar::new(*items as u64)
+                        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+                }
+            }
+            Event::Items { done } => self.bar.set_position(*done as u64),
+            Event::AlreadyScored { checkpoint } => self.say(&format!("{checkpoint}: scored already")),
+            Event::Finished { checkpoint, folder } => {
+                self.bar.finish_and_clear();
+                self.say(&format!("{checkpoint}: {}", folder.display()));
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! `veval run`
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::args::RunArguments;
+use super::progress::Progress;
+use super::{print, report, table};
+use crate::ckpt::{CheckpointRef, discover};
+use crate::ctx;
+use crate::diag::Diagnostic;
+use crate::error::{Error, Result};
+use crate::lm::{LanguageModel, Local, LocalOptions};
+use crate::report::View;
+use crate::request::Plan;
+use crate::run::{Encoded, Event, Events, Prepared, RunOptions, Selection, encode, prepare, run_checkpoint};
+use crate::store::{Manifest, MetricRow};
+use crate::suite::{DefinitionFile, Suite, read_suite};
+use crate::text::Tokenizer;
+use crate::util::files;
+
+const MAX_DEFINITION_BYTES: u64 = 16 << 20;
+
+pub(super) fn run(arguments: &RunArguments) -> Result<()> {
+    let threads = arguments.threads.unwrap_or_else(ctx::cores).max(1);
+    let (suite, checkpoints) = both(read(&arguments.suite), all_checkpoints(&arguments.checkpoints))?;
+    let selection =
+        Selection { tasks: arguments.tasks.clone(), limit: arguments.limit, data_dir: arguments.data_dir.clone() };
+    let prepared = prepare(&suite, &selection, threads)?;
+    if arguments.dry_run {
+        return dry_run(&prepared, &checkpoints, arguments, threads);
+    }
+    let options = RunOptions { out: arguments.out.clone(), threads, again: arguments.again };
+    let local = LocalOptions { threads, allow_nonfinite: arguments.allow_nonfinite, add_bos: arguments.add_bos };
+    let mut progress = Progress::new(arguments.quiet);
+    let mut encoder = Encoder { prepared: &prepared, threads, known: None };
+    let mut runs: Vec<(Manifest, Vec<MetricRow>)> = Vec::new();
+    for (checkpoint, name) in &checkpoints {
+        progress.event(&Event::Loading { checkpoint: name });
+        let model = Local::open(&checkpoint.path, &local)?;
+        let encoded = encoder.encoded(model.tokenizer(), model.info().max_length)?;
+        let outcomes = run_checkpoint(&prepared, &encoded, &model, (checkpoint, name), &options, &mut progress)?;
+        runs.push((outcomes.manifest, outcomes.rows));
+    }
+    let folder = arguments.out.join(&suite.name);
+    report::write_page(&folder)?;
+    let view = View::new(&suite.name, &runs);
+    let rows: Vec<MetricRow> = runs.into_iter().flat_map(|(_, rows)| rows).collect();
+    print(&table::format(arguments.format, &view, &rows)?)
+}
+
+/// Reads a suite and the task files beside it.
+pub(super) fn read(path: &Path) -> Result<Suite> {
+    let load = |path: &Path| files::read_text(path, MAX_DEFINITION_BYTES);
+    let file = DefinitionFile { path: path.to_path_buf(), text: load(path)? };
+    read_suite(&file, &mut |path| load(path))
+}
+
+/// Both results, or the problems of both.
+fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(a), Err(b)) => Err(Error::all([a.into_diagnostics(), b.into_diagnostics()].concat())),
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    }
+}
+
+/// The checkpoints of all arguments, each with the name of its run folder: its own name, with the series before it
+/// where a folder of checkpoints was given.
+fn all_checkpoints(paths: &[std::path::PathBuf]) -> Result<Vec<(CheckpointRef, String)>> {
+    let mut found: Vec<(CheckpointRef, String)> = Vec::new();
+    let mut problems = Vec::new();
+    for path in paths {
+        match discover(path) {
+            Ok(checkpoints) => found.extend(checkpoints.into_iter().map(|checkpoint| {
+                let name = if checkpoint.run == checkpoint.name {
+                    checkpoint.name.clone()
+                } else {
+                    format!("{}__{}", checkpoint.run, checkpoint.name)
+                };
+                (checkpoint, name)
+            })),
+            Err(error) => problems.extend(error.into_diagnostics()),
+        }
+    }
+    for (index, (checkpoint, name)) in found.iter().enumerate() {
+        if found[..index].iter().any(|(_, known)| known == name) {
+            let problem = Diagnostic::new(format!("expected checkpoints of different names, found {name:?} twice"))
+                .in_file(&checkpoint.path);
+            problems.push(problem.help("run them into different --out folders"));
+        }
+    }
+    Error::check(problems)?;
+    Ok(found)
+}
+
+/// Keeps the requests of the last tokenizer: the checkpoints of a series share one.
+struct Encoder<'a> {
+    prepared: &'a Prepared,
+    threads: usize,
+    known: Option<(String, usize, Arc<Encoded>)>,
+}
+
+impl Encoder<'_> {
+    fn encoded(&mut self, tokenizer: &Tokenizer, max_length: usize) -> Result<Arc<Encoded>> {
+        if let Some((fingerprint, length, encoded)) = &self.known {
+            if fingerprint == tokenizer.fingerprint() && *length == max_length {
+                return Ok(Arc::clone(encoded));
+            }
+        }
+        let encoded = Arc::new(encode(self.prepared, tokenizer, max_length, self.threads)?);
+        self.known = Some((tokenizer.fingerprint().to_owned(), max_length, Arc::clone(&encoded)));
+        Ok(encoded)
+    }
+}
+
+/// What each task would cost, by the first checkpoint's tokenizer.
+fn dry_run(
+    prepared: &Prepared,
+    checkpoints: &[(CheckpointRef, String)],
+    arguments: &RunArguments,
+    threads: usize,
+) -> Result<()> {
+    let local = LocalOptions { threads, allow_nonfinite: true, add_bos: arguments.add_bos };
+    let model = Local::open(&checkpoints[0].0.path, &local)?;
+    let encoded = encode(prepared, model.tokenizer(), model.info().max_length, threads)?;
+    let mut costs: BTreeMap<usize, (usize, usize, usize)> = BTreeMap::new();
+    for task in 0..prepared.tasks.len() {
+        let items: Vec<_> = encoded.items.iter().filter(|item| item.task == task).collect();
+        let plan = Plan::new(items.iter().flat_map(|item| item.requests.iter().cloned()).collect());
+        costs.insert(task, (items.len(), plan.tokens_requested(), plan.tokens_forwarded()));
+    }
+    let mut text = format!("{:<32} {:>8} {:>14} {:>14}\n", "task", "items", "tokens asked", "forwarded");
+    let mut total = (0, 0, 0);
+    for (task, (items, requested, forwarded)) in costs {
+        text += &format!("{:<32} {items:>8} {requested:>14} {forwarded:>14}\n", prepared.tasks[task].task.name);
+        total = (total.0 + items, total.1 + requested, total.2 + forwarded);
+    }
+    text += &format!("{:<32} {:>8} {:>14} {:>14}\n", "all", total.0, total.1, total.2);
+    text += &format!("for each of {} checkpoints; generated tokens come on top\n", checkpoints.len());
+    print(&text)
+}

@@ -1,0 +1,249 @@
+//! A checkpoint folder, run on this machine.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc;
+
+use serde_json::Value;
+
+use super::generate::{Generation, generate};
+use super::{LanguageModel, ModelInfo, Sink};
+use crate::ckpt::Config;
+use crate::error::{Error, Result};
+use crate::kernels::Kernels;
+use crate::kernels::candle::Candle;
+use crate::model::families::Family;
+use crate::model::{Cache, Decoder, Taps, load};
+use crate::request::{Ask, Plan, Request, Response, ScoredToken, TopLogits, Window};
+use crate::text::Tokenizer;
+use crate::util::files;
+
+/// lm-evaluation-harness's length for models that name none.
+const DEFAULT_MAX_LENGTH: usize = 2048;
+/// Answers that may wait for the sink, per thread.
+const BACKLOG: usize = 64;
+
+/// How a checkpoint is loaded and run.
+#[derive(Debug, Clone)]
+pub struct LocalOptions {
+    /// Forward passes that run side by side. Each is computed on one thread, so the numbers do not depend on it.
+    pub threads: usize,
+    /// Score a checkpoint although it has NaN or infinite weights.
+    pub allow_nonfinite: bool,
+    /// Whether texts begin with the beginning-of-sequence token; `None` leaves it to the folder.
+    pub add_bos: Option<bool>,
+}
+
+/// A decoder, its tokenizer, and how to run them.
+pub struct Local<K: Kernels = Candle> {
+    decoder: Decoder<K>,
+    tokenizer: Tokenizer,
+    info: ModelInfo,
+    /// Tokens that end a generation.
+    ends: Vec<u32>,
+    threads: usize,
+}
+
+impl Local<Candle> {
+    /// Loads a checkpoint folder for the CPU.
+    pub fn open(folder: &Path, options: &LocalOptions) -> Result<Self> {
+        Self::with_kernels(folder, Candle::cpu(), options)
+    }
+}
+
+impl<K: Kernels> Local<K> {
+    /// Loads a checkpoint folder.
+    ///
+    /// # Errors
+    /// Everything that is wrong with configuration, tokenizer and weights.
+    pub fn with_kernels(folder: &Path, kernels: K, options: &LocalOptions) -> Result<Self> {
+        let tokenizer = Tokenizer::open(folder)?.with_bos(options.add_bos);
+        let loaded = load(folder, kernels, options.allow_nonfinite, false)?;
+        let spec = loaded.decoder.spec();
+        if tokenizer.size() > spec.vocab {
+            return Err(Error::bad(format!(
+                "expected token ids below the {} rows of the embedding, found ids up to {}",
+                spec.vocab,
+                tokenizer.size() - 1
+            ))
+            .in_file(tokenizer.path())
+            .help("the tokenizer belongs to another model, or was extended without the embedding"));
+        }
+        let info = ModelInfo {
+            fingerprint: loaded.fingerprint,
+            numerics: loaded.decoder.kernels().numerics_id().to_owned(),
+            family: spec.family.to_owned(),
+            parameters: loaded.parameters,
+            dtypes: loaded.dtypes.into_iter().map(str::to_owned).collect(),
+            max_length: longest(spec.context, &tokenizer),
+        };
+        let ends = end_tokens(folder, &tokenizer)?;
+        Ok(Self { decoder: loaded.decoder, tokenizer, info, ends, threads: options.threads.max(1) })
+    }
+
+    pub fn decoder(&self) -> &Decoder<K> {
+        &self.decoder
+    }
+
+    /// Answers one group of a plan: requests that share a forward pass.
+    fn answer(&self, group: &[usize], requests: &[Request]) -> Result<Vec<(usize, Response)>> {
+        let first = &requests[group[0]];
+        match &first.ask {
+            Ask::Score { .. } => self.score(group, requests),
+            Ask::Roll { windows } => Ok(vec![(group[0], Response::Roll(self.roll(first, windows)?))]),
+            Ask::Generate { stop, max_tokens, sampling } => {
+                let limits = Generation {
+                    stop,
+                    max_tokens: *max_tokens,
+                    sampling: *sampling,
+                    ends: &self.ends,
+                    max_length: self.info.max_length,
+                };
+                let response = generate(&self.decoder, &self.tokenizer, first, &limits)?;
+                Ok(vec![(group[0], response)])
+            }
+            Ask::Logits { positions, top_k } => {
+                Ok(vec![(group[0], Response::Logits(self.logits(first, positions, *top_k)?))])
+            }
+            Ask::Capture { sites } => {
+                self.decoder.check_sites(sites, &first.edits)?;
+                let mut taps = Taps::new(self.decoder.kernels(), sites, &first.edits, 0);
+                self.decoder.forward(&first.tokens, &mut self.decoder.empty_cache(), &mut taps)?;
+                Ok(vec![(group[0], Response::Capture(taps.into_captured()?))])
+            }
+            Ask::Grad(_) => Err(Error::bad("gradients need a model that was loaded for them")
+                .help("load it with tracked kernels and ask the decoder")),
+        }
+    }
+
+    fn forward(&self, request: &Request, tokens: &[u32]) -> Result<K::Array> {
+        self.decoder.check_sites(&[], &request.edits)?;
+        let mut taps = Taps::new(self.decoder.kernels(), &[], &request.edits, 0);
+        self.decoder.forward(tokens, &mut self.decoder.empty_cache(), &mut taps)
+    }
+
+    /// The common context once, then every continuation over a copy of its keys and values.
+    fn score(&self, group: &[usize], requests: &[Request]) -> Result<Vec<(usize, Response)>> {
+        let first = &requests[group[0]];
+        let Ask::Score { start } = first.ask else {
+            return Err(Error::internal("a group of scores holds another request"));
+        };
+        self.decoder.check_sites(&[], &first.edits)?;
+        let forward = |tokens: &[u32], cache: &mut Cache<K>| {
+            let mut taps = Taps::new(self.decoder.kernels(), &[], &first.edits, cache.length());
+            self.decoder.forward(tokens, cache, &mut taps)
+        };
+        let mut context = self.decoder.empty_cache();
+        let hidden = forward(&first.tokens[..start], &mut context)?;
+        let openings: Vec<(usize, u32)> =
+            group.iter().map(|&index| (start - 1, requests[index].tokens[start])).collect();
+        let openings = self.decoder.score(&hidden, &openings)?;
+        let one = |(&index, opening): (&usize, ScoredToken)| {
+            let continuation = &requests[index].tokens[start..];
+            let mut scored = vec![opening];
+            if continuation.len() > 1 {
+                let hidden = forward(&continuation[..continuation.len() - 1], &mut context.clone())?;
+                let wanted: Vec<(usize, u32)> = continuation[1..].iter().copied().enumerate().collect();
+                scored.extend(self.decoder.score(&hidden, &wanted)?);
+            }
+            Ok((index, Response::Score(scored)))
+        };
+        group.iter().zip(openings).map(one).collect()
+    }
+
+    fn roll(&self, request: &Request, windows: &[Window]) -> Result<Vec<ScoredToken>> {
+        let mut scored = Vec::new();
+        for window in windows {
+            let hidden = self.forward(request, &request.tokens[window.begin..window.end])?;
+            let length = window.end - window.begin;
+            let wanted: Vec<(usize, u32)> =
+                (length - window.scored..length).map(|row| (row, request.tokens[window.begin + row + 1])).collect();
+            scored.extend(self.decoder.score(&hidden, &wanted)?);
+        }
+        Ok(scored)
+    }
+
+    fn logits(&self, request: &Request, positions: &[usize], top_k: usize) -> Result<Vec<TopLogits>> {
+        let hidden = self.forward(request, &request.tokens)?;
+        let one = |&position: &usize| {
+            let row = self.decoder.host_logits(&hidden, &[position])?.values;
+            let mut order: Vec<u32> = (0..row.len() as u32).collect();
+            order.sort_by(|&a, &b| row[b as usize].total_cmp(&row[a as usize]).then(a.cmp(&b)));
+            Ok(TopLogits { position, top: order.into_iter().take(top_k).map(|id| (id, row[id as usize])).collect() })
+        };
+        positions.iter().map(one).collect()
+    }
+}
+
+impl<K: Kernels> LanguageModel for Local<K> {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    fn execute(&self, plan: &Plan, sink: &mut Sink<'_>) -> Result<()> {
+        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        let (sender, receiver) = mpsc::sync_channel(self.threads * BACKLOG);
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads {
+                let sender = sender.clone();
+                let (next, stop) = (&next, &stop);
+                scope.spawn(move || {
+                    while !stop.load(Ordering::Relaxed) {
+                        let Some(group) = plan.groups().get(next.fetch_add(1, Ordering::Relaxed)) else { return };
+                        // The receiver is gone only when the run has failed already.
+                        if sender.send(self.answer(group, plan.requests())).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            drop(sender);
+            let result = receiver.iter().try_for_each(|answers| {
+                let answers: Vec<(usize, Response)> = answers?;
+                answers.into_iter().try_for_each(|(index, response)| sink(index, response))
+            });
+            stop.store(true, Ordering::Relaxed);
+            drop(receiver);
+            result
+        })
+    }
+}
+
+/// The longest input of the model in a folder, without loading its weights.
+pub fn max_length(folder: &Path, tokenizer: &Tokenizer) -> Result<usize> {
+    let config = Config::read(folder)?;
+    Ok(longest(Family::of(&config)?.describe(&config)?.spec.context, tokenizer))
+}
+
+/// The configuration's word, else the tokenizer's, else a default (rule C6).
+fn longest(context: Option<usize>, tokenizer: &Tokenizer) -> usize {
+    context.or(tokenizer.model_max_length()).unwrap_or(DEFAULT_MAX_LENGTH)
+}
+
+/// The end-of-sequence tokens of `generation_config.json` and `config.json` (one or several), and the tokenizer's.
+fn end_tokens(folder: &Path, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+    let ids = |value: Option<&Value>| -> Vec<u32> {
+        let list = match value {
+            Some(Value::Array(list)) => list.clone(),
+            Some(single) => vec![single.clone()],
+            None => Vec::new(),
+        };
+        list.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect()
+    };
+    let mut ends = ids(Config::read(folder)?.values.get("eos_token_id"));
+    let generation = folder.join("generation_config.json");
+    if generation.exists() {
+        let text = files::read_text(&generation, 1 << 20)?;
+        let value: Value = serde_json::from_str(&text)
+            .map_err(|e| Error::bad(format!("expected a JSON object: {e}")).in_file(&generation))?;
+        ends.extend(ids(value.get("eos_token_id")));
+    }
+    ends.extend(tokenizer.eos());
+    ends.sort_unstable();
+    ends.dedup();
+    Ok(ends)
+}

@@ -1,0 +1,40 @@
+//! Who answers requests: a model on this machine, or a stand-in for tests.
+
+mod fake;
+mod generate;
+mod local;
+
+pub use fake::Fake;
+pub use local::{Local, LocalOptions, max_length};
+
+use crate::error::Result;
+use crate::request::{Plan, Response};
+use crate::text::Tokenizer;
+
+/// What is known about a model.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct ModelInfo {
+    /// `blake3:...` of weights, effective configuration and element types.
+    pub fingerprint: String,
+    /// Backend and revision of its arithmetic.
+    pub numerics: String,
+    pub family: String,
+    pub parameters: usize,
+    /// Element types as stored.
+    pub dtypes: Vec<String>,
+    /// Longest input, in tokens.
+    pub max_length: usize,
+}
+
+/// Receives answers, by index of the request, in any order.
+pub type Sink<'a> = dyn FnMut(usize, Response) -> Result<()> + 'a;
+
+/// A model that answers requests.
+pub trait LanguageModel {
+    fn info(&self) -> &ModelInfo;
+
+    fn tokenizer(&self) -> &Tokenizer;
+
+    /// Answers every request of the plan; stops at the first error, of its own or of the sink.
+    fn execute(&self, plan: &Plan, sink: &mut Sink<'_>) -> Result<()>;
+}

@@ -1,0 +1,95 @@
+//! One self-contained page: nothing is loaded from outside, everything that came from files is escaped.
+
+use minijinja::{AutoEscape, Environment, context};
+use serde::Serialize;
+
+use super::svg::{Point, curve, interval};
+use super::view::{Column, Line, View, number};
+use crate::error::{Error, Result};
+use crate::util::jinja;
+
+const TEMPLATE: &str = include_str!("page.html");
+
+#[derive(Serialize)]
+struct Row {
+    task: String,
+    filter: String,
+    shots: usize,
+    metric: String,
+    slice: String,
+    profile: String,
+    n: String,
+    cells: Vec<String>,
+    /// SVG made here.
+    interval: String,
+}
+
+#[derive(Serialize)]
+struct Chart {
+    title: String,
+    svg: String,
+}
+
+/// The page of a suite.
+pub fn page(view: &View) -> Result<String> {
+    let mut env = Environment::new();
+    env.set_auto_escape_callback(|_| AutoEscape::Html);
+    let rows = |lines: &[Line]| -> Vec<Row> { lines.iter().map(|line| row(line, view.columns.len())).collect() };
+    let several = view.columns.len() > 1;
+    let charts: Vec<Chart> =
+        if several { view.lines.iter().map(|line| chart(line, &view.columns)).collect() } else { Vec::new() };
+    let labels: Vec<String> = view.columns.iter().map(|column| column.checkpoint.clone()).collect();
+    let values = context! {
+        suite => view.suite.clone(),
+        columns => jinja::value(&view.columns),
+        labels,
+        rows => jinja::value(rows(&view.lines)),
+        details => jinja::value(rows(&view.details)),
+        charts => jinja::value(charts),
+        notes => view.notes.clone(),
+        several,
+    };
+    env.render_str(TEMPLATE, values).map_err(|e| Error::internal(format!("report page: {}", jinja::explain(&e))))
+}
+
+fn row(line: &Line, columns: usize) -> Row {
+    let last = line.cells.iter().rev().flatten().next();
+    Row {
+        task: line.task.clone(),
+        filter: if line.filter == "none" { String::new() } else { line.filter.clone() },
+        shots: line.shots,
+        metric: line.metric.clone(),
+        slice: line.slice.clone(),
+        profile: line.profile.clone(),
+        n: last.map_or_else(String::new, |cell| cell.n.to_string()),
+        cells: line.cells.iter().map(|cell| cell.map_or_else(|| "–".to_owned(), |cell| cell.shown())).collect(),
+        interval: if columns == 1 { last.map_or_else(String::new, interval) } else { String::new() },
+    }
+}
+
+/// Steps on the x axis where every checkpoint has one, else their order.
+fn chart(line: &Line, columns: &[Column]) -> Chart {
+    let stepped = columns.iter().all(|column| column.step.is_some());
+    let labels: Vec<String> = columns
+        .iter()
+        .map(|c| {
+            c.step
+                .filter(|_| stepped)
+                .map_or_else(|| c.checkpoint.clone(), |step| number(step as f64).replace(".0000", ""))
+        })
+        .collect();
+    let points: Vec<Point<'_>> = line
+        .cells
+        .iter()
+        .enumerate()
+        .filter_map(|(index, cell)| {
+            let x = if stepped { columns[index].step? as f64 } else { index as f64 };
+            Some(Point { x, label: &labels[index], cell: (*cell)? })
+        })
+        .collect();
+    let filter = if line.filter == "none" { String::new() } else { format!(", {}", line.filter) };
+    Chart {
+        title: format!("{} · {}{filter}", line.task, line.metric),
+        svg: curve(&points, if stepped { "step" } else { "" }),
+    }
+}

@@ -1,0 +1,149 @@
+//! Small charts as inline SVG: no script, no fonts, colours from the page's variables.
+
+use std::fmt::Write;
+
+use super::view::{Cell, number};
+
+const WIDTH: f64 = 320.0;
+const HEIGHT: f64 = 150.0;
+const LEFT: f64 = 46.0;
+const RIGHT: f64 = 10.0;
+const TOP: f64 = 10.0;
+const BOTTOM: f64 = 24.0;
+
+/// A point of a curve: its place on the x axis, what to call it, its score.
+pub(super) struct Point<'a> {
+    pub x: f64,
+    pub label: &'a str,
+    pub cell: Cell,
+}
+
+/// Values over a series, with the 95 % interval as a band.
+pub(super) fn curve(points: &[Point<'_>], x_title: &str) -> String {
+    let finite = |value: &f64| value.is_finite();
+    let bounds = points.iter().flat_map(|p| [Some(p.cell.value), p.cell.lo, p.cell.hi]).flatten().filter(finite);
+    let Some((low, high)) = range(bounds) else { return String::new() };
+    let Some((first, last)) = range(points.iter().map(|p| p.x)) else { return String::new() };
+    let x = |value: f64| LEFT + (value - first) / (last - first) * (WIDTH - LEFT - RIGHT);
+    let y = |value: f64| TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM);
+    let shown: Vec<&Point<'_>> = points.iter().filter(|p| p.cell.value.is_finite()).collect();
+
+    let mut svg = format!(
+        r#"<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{} points, {} to {}">"#,
+        shown.len(),
+        number(low),
+        number(high)
+    );
+    for fraction in [0.0, 0.5, 1.0] {
+        let value = low + fraction * (high - low);
+        let at = y(value);
+        let _ = write!(
+            svg,
+            r#"<line class="grid" x1="{LEFT}" x2="{:.1}" y1="{at:.1}" y2="{at:.1}"/><text x="{:.1}" y="{:.1}" text-anchor="end">{}</text>"#,
+            WIDTH - RIGHT,
+            LEFT - 5.0,
+            at + 3.5,
+            number(value)
+        );
+    }
+    let banded: Vec<(f64, f64, f64)> =
+        shown.iter().filter_map(|p| Some((p.x, p.cell.lo.filter(finite)?, p.cell.hi.filter(finite)?))).collect();
+    if banded.len() > 1 {
+        let upper = banded.iter().map(|(at, _, hi)| format!("{:.1},{:.1}", x(*at), y(*hi)));
+        let lower = banded.iter().rev().map(|(at, lo, _)| format!("{:.1},{:.1}", x(*at), y(*lo)));
+        let _ = write!(svg, r#"<polygon class="band" points="{}"/>"#, upper.chain(lower).collect::<Vec<_>>().join(" "));
+    }
+    let line: Vec<String> = shown.iter().map(|p| format!("{:.1},{:.1}", x(p.x), y(p.cell.value))).collect();
+    let _ = write!(svg, r#"<polyline class="line" points="{}"/>"#, line.join(" "));
+    for point in &shown {
+        let title = format!("{}: {} (n = {})", escape(point.label), point.cell.shown(), point.cell.n);
+        let _ = write!(
+            svg,
+            r#"<circle class="dot" cx="{:.1}" cy="{:.1}" r="3"><title>{title}</title></circle>"#,
+            x(point.x),
+            y(point.cell.value)
+        );
+    }
+    let _ = write!(
+        svg,
+        r#"<text x="{LEFT}" y="{:.1}">{}</text><text x="{:.1}" y="{:.1}" text-anchor="end">{} {}</text></svg>"#,
+        HEIGHT - 7.0,
+        number_of_x(first, points),
+        WIDTH - RIGHT,
+        HEIGHT - 7.0,
+        escape(x_title),
+        number_of_x(last, points),
+    );
+    svg
+}
+
+/// An interval on a common scale from 0 to 1, for one checkpoint's proportions.
+pub(super) fn interval(cell: &Cell) -> String {
+    let (Some(lo), Some(hi)) = (cell.lo, cell.hi) else { return String::new() };
+    if ![lo, hi, cell.value].iter().all(|v| (0.0..=1.0).contains(v)) {
+        return String::new();
+    }
+    let x = |value: f64| 2.0 + 116.0 * value;
+    format!(
+        r#"<svg class="interval" viewBox="0 0 120 12" role="img" aria-label="{} to {}"><line class="grid" x1="2" x2="118" y1="6" y2="6"/><line class="bar" x1="{:.1}" x2="{:.1}" y1="6" y2="6"/><circle class="dot" cx="{:.1}" cy="6" r="3"/></svg>"#,
+        number(lo),
+        number(hi),
+        x(lo),
+        x(hi),
+        x(cell.value)
+    )
+}
+
+/// Smallest and largest, apart from each other.
+fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
+    match low.partial_cmp(&high)? {
+        std::cmp::Ordering::Less => Some((low, high)),
+        std::cmp::Ordering::Equal => Some((low - 0.5, high + 0.5)),
+        std::cmp::Ordering::Greater => None,
+    }
+}
+
+/// The label of the point at this end of the axis.
+fn number_of_x(value: f64, points: &[Point<'_>]) -> String {
+    let nearest = points.iter().min_by(|a, b| (a.x - value).abs().total_cmp(&(b.x - value).abs()));
+    nearest.map_or_else(String::new, |point| escape(point.label))
+}
+
+pub(super) fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cell(value: f64) -> Cell {
+        Cell { value, stderr: Some(0.1), lo: Some(value - 0.1), hi: Some(value + 0.1), n: 9 }
+    }
+
+    #[test]
+    fn charts_hold_every_point_and_escape_labels() {
+        let points: Vec<Point<'_>> = ["a", "<script>", "c"]
+            .iter()
+            .enumerate()
+            .map(|(i, label)| Point { x: i as f64, label, cell: cell(0.2 * i as f64) })
+            .collect();
+        let svg = curve(&points, "step");
+        assert_eq!(svg.matches("<circle").count(), 3);
+        assert!(svg.contains("&lt;script&gt;") && !svg.contains("<script>") && svg.contains("class=\"band\""));
+        assert!(interval(&cell(0.5)).contains("circle") && interval(&cell(3.0)).is_empty());
+    }
+
+    #[test]
+    fn infinite_and_single_values_draw() {
+        let lonely = curve(&[Point { x: 1.0, label: "only", cell: cell(0.3) }], "step");
+        assert!(lonely.contains("circle") && !lonely.contains("NaN"), "{lonely}");
+        let odd = curve(
+            &[Point { x: 0.0, label: "a", cell: cell(f64::INFINITY) }, Point { x: 1.0, label: "b", cell: cell(1.0) }],
+            "step",
+        );
+        assert!(!odd.contains("NaN") && !odd.contains("inf"), "{odd}");
+        assert_eq!(curve(&[], "step"), "");
+    }
+}

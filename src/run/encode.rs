@@ -1,0 +1,284 @@
+//! From items to requests, and from the answers back to outcomes.
+//!
+//! The rules are lm-evaluation-harness's C1 to C6, D1, D6 and D7, with the one variation that a profile names.
+
+use crate::diag::Diagnostic;
+use crate::error::{Error, Result};
+use crate::metric::{AnswerOutcome, ChoiceOutcome, ChoiceScore, ClozeOutcome, Outcome, RollingOutcome};
+use crate::request::{Ask, Request, Response, Sampling, ScoredToken, Window};
+use crate::suite::{Item, Kind, Prompt, Question, Task, Tokenise};
+use crate::text::{Message, Pair, Tokenizer, encode_by_length, encode_by_offsets};
+use crate::util::{hash, parallel};
+
+use super::prepare::Prepared;
+
+/// After this many bad items the rest is not named.
+const MAX_PROBLEMS: usize = 20;
+
+/// The requests of a whole suite under one tokenizer.
+pub struct Encoded {
+    pub items: Vec<EncodedItem>,
+}
+
+/// The requests of one item.
+#[derive(Debug, Clone)]
+pub struct EncodedItem {
+    /// Index of the task and of the item within it.
+    pub task: usize,
+    pub item: usize,
+    pub requests: Vec<Request>,
+    /// SHA-256 of the first context.
+    pub prompt_hash: String,
+    /// Tokens cut from the left, over all requests.
+    pub truncated: usize,
+}
+
+/// Encodes every item. Problems of all items are reported together.
+pub fn encode(prepared: &Prepared, tokenizer: &Tokenizer, max_length: usize, threads: usize) -> Result<Encoded> {
+    let places: Vec<(usize, usize)> =
+        prepared.tasks.iter().enumerate().flat_map(|(t, task)| (0..task.items.len()).map(move |i| (t, i))).collect();
+    let encoded = parallel::map(&places, threads, |&(task, item)| {
+        let prepared = &prepared.tasks[task];
+        let encoder =
+            Encoder { tokenizer, task: &prepared.task, max_length, unconditional: prepared.needs_unconditional() };
+        let name = || format!("task {}, item {}", prepared.task.name, prepared.items[item].row);
+        encoder.item(task, item, &prepared.items[item]).map_err(|e| e.at(name()))
+    });
+    let mut items = Vec::with_capacity(encoded.len());
+    let mut problems: Vec<Diagnostic> = Vec::new();
+    for result in encoded {
+        match result {
+            Ok(item) => items.push(item),
+            Err(error) if problems.len() < MAX_PROBLEMS => problems.extend(error.into_diagnostics()),
+            Err(_) => {}
+        }
+    }
+    Error::check(problems)?;
+    Ok(Encoded { items })
+}
+
+struct Encoder<'a> {
+    tokenizer: &'a Tokenizer,
+    task: &'a Task,
+    max_length: usize,
+    unconditional: bool,
+}
+
+impl Encoder<'_> {
+    fn item(&self, task: usize, index: usize, item: &Item) -> Result<EncodedItem> {
+        let mut encoded =
+            EncodedItem { task, item: index, requests: Vec::new(), prompt_hash: String::new(), truncated: 0 };
+        let hash_of = |context: &str| hash::sha256_hex(context.as_bytes());
+        match &item.question {
+            Question::Choices { prompts, choices, .. } => {
+                let contexts = prompts.iter().map(|prompt| self.context(prompt)).collect::<Result<Vec<_>>>()?;
+                encoded.prompt_hash = hash_of(&contexts[0]);
+                for (index, choice) in choices.iter().enumerate() {
+                    let place = index.min(contexts.len() - 1);
+                    let continuation = [prompts[place].continuation_delimiter(self.task.chat), choice].concat();
+                    self.score(&contexts[place], &continuation, &mut encoded)?;
+                }
+                if self.unconditional {
+                    for choice in choices {
+                        let continuation = [prompts[0].continuation_delimiter(self.task.chat), choice].concat();
+                        self.score("", &continuation, &mut encoded)?;
+                    }
+                }
+            }
+            Question::Cloze { prompt, target } => {
+                let context = self.context(prompt)?;
+                encoded.prompt_hash = hash_of(&context);
+                let continuation = [prompt.continuation_delimiter(self.task.chat), target].concat();
+                self.score(&context, &continuation, &mut encoded)?;
+            }
+            Question::Text { text, .. } => {
+                encoded.prompt_hash = hash_of(text);
+                encoded.requests.push(self.roll(text)?);
+            }
+            Question::Generate { prompt, .. } => {
+                let context = self.context(prompt)?;
+                encoded.prompt_hash = hash_of(&context);
+                self.generate(&context, &mut encoded)?;
+            }
+        }
+        Ok(encoded)
+    }
+
+    /// The context as one text: joined, or through the chat template with shots as turns.
+    fn context(&self, prompt: &Prompt) -> Result<String> {
+        if !self.task.chat {
+            return Ok(prompt.text());
+        }
+        let template = self.tokenizer.chat().ok_or_else(|| {
+            Error::bad("expected a chat template, found none in tokenizer_config.json or chat_template.jinja")
+                .help("set `chat = false` for models without one")
+        })?;
+        let mut messages = Vec::new();
+        if !prompt.system.is_empty() {
+            messages.push(Message::new("system", prompt.system.clone()));
+        }
+        for shot in &prompt.shots {
+            messages.push(Message::new("user", shot.question.clone()));
+            messages.push(Message::new("assistant", prompt.answer_with_prefix(&shot.answer)));
+        }
+        messages.push(Message::new("user", prompt.question.clone()));
+        if prompt.answer_prefix.is_empty() {
+            return template.render(&messages, true);
+        }
+        messages.push(Message::new("assistant", prompt.answer_prefix.clone()));
+        template.render(&messages, false)
+    }
+
+    /// A score request, cut from the left to one more token than the longest input: the last token is never an input.
+    fn score(&self, context: &str, continuation: &str, encoded: &mut EncodedItem) -> Result<()> {
+        let Pair { tokens, start } = match self.task.profile.tokenise {
+            Tokenise::ByLength => encode_by_length(self.tokenizer, context, continuation)?,
+            Tokenise::ByOffsets => encode_by_offsets(self.tokenizer, context, continuation)?,
+        };
+        let excess = tokens.len().saturating_sub(self.max_length + 1);
+        if tokens.len() - start > self.max_length {
+            return Err(Error::bad(format!(
+                "expected a continuation of at most {} tokens, found {}",
+                self.max_length,
+                tokens.len() - start
+            )));
+        }
+        encoded.truncated += excess;
+        encoded.requests.push(Request::score(&tokens[excess..], start - excess));
+        Ok(())
+    }
+
+    /// Disjoint windows in which each token is predicted once; the first starts from the prefix token, later ones
+    /// have as much left context as fits.
+    fn roll(&self, text: &str) -> Result<Request> {
+        let prefix = self.tokenizer.prefix().ok_or_else(|| {
+            Error::bad("expected a beginning- or end-of-sequence token to stand before a text, found neither")
+                .in_file(self.tokenizer.path())
+        })?;
+        let mut tokens = vec![prefix];
+        tokens.extend(if self.task.profile.rolling_keeps_bos {
+            self.tokenizer.encode(text)?
+        } else {
+            self.tokenizer.encode_plain(text)?
+        });
+        let targets = tokens.len() - 1;
+        if targets == 0 {
+            return Err(Error::bad("expected at least one token of text, found none"));
+        }
+        Ok(Request::plain(tokens, Ask::Roll { windows: windows(targets, self.max_length) }))
+    }
+
+    fn generate(&self, context: &str, encoded: &mut EncodedItem) -> Result<()> {
+        let Kind::Generation { stop, max_tokens, .. } = &self.task.kind else {
+            return Err(Error::internal("a generated answer in another kind of task"));
+        };
+        if *max_tokens >= self.max_length {
+            return Err(Error::bad(format!(
+                "expected `max_tokens` below the model's longest input of {} tokens, found {max_tokens}",
+                self.max_length
+            )));
+        }
+        let tokens = self.tokenizer.encode(context)?;
+        let excess = tokens.len().saturating_sub(self.max_length - max_tokens);
+        encoded.truncated += excess;
+        let mut stop = stop.clone();
+        if let Some(eos) = self.tokenizer.eos() {
+            let text = self.tokenizer.decode_with_specials(&[eos])?;
+            if !stop.contains(&text) {
+                stop.push(text);
+            }
+        }
+        encoded.requests.push(Request::plain(
+            &tokens[excess..],
+            Ask::Generate { stop, max_tokens: *max_tokens, sampling: Sampling::Greedy },
+        ));
+        Ok(())
+    }
+}
+
+/// Windows over `targets` tokens that follow one prefix token, for inputs of at most `length` tokens.
+fn windows(targets: usize, length: usize) -> Vec<Window> {
+    let first = targets.min(length);
+    let mut windows = vec![Window { begin: 0, end: first, scored: first }];
+    let mut done = first;
+    while done < targets {
+        let scored = length.min(targets - done);
+        done += scored;
+        windows.push(Window { begin: done - length, end: done, scored });
+    }
+    windows
+}
+
+impl EncodedItem {
+    /// Folds the answers to this item's requests, in their order, into its outcome.
+    pub fn outcome(&self, item: &Item, responses: Vec<Response>) -> Result<Outcome> {
+        let wrong = || Error::internal(format!("item {}: an answer of another kind than the question", item.id));
+        match &item.question {
+            Question::Choices { choices, gold, .. } => {
+                let mut scores = responses.into_iter().map(scored).collect::<Option<Vec<_>>>().ok_or_else(wrong)?;
+                let unconditional = scores.split_off(choices.len());
+                let choice = |(index, tokens): (usize, Vec<ScoredToken>)| ChoiceScore {
+                    greedy: tokens.iter().all(|token| token.greedy),
+                    log_probs: log_probs(&tokens),
+                    chars: choices[index].chars().count(),
+                    bytes: choices[index].len(),
+                    unconditional: unconditional
+                        .get(index)
+                        .map(|tokens| tokens.iter().map(|token| f64::from(token.log_prob)).sum()),
+                };
+                Ok(Outcome::Choices(ChoiceOutcome {
+                    choices: scores.into_iter().enumerate().map(choice).collect(),
+                    gold: gold.clone(),
+                }))
+            }
+            Question::Cloze { target, .. } => {
+                let tokens = responses.into_iter().next().and_then(scored).ok_or_else(wrong)?;
+                Ok(Outcome::Cloze(ClozeOutcome {
+                    greedy: tokens.iter().all(|token| token.greedy),
+                    log_probs: log_probs(&tokens),
+                    bytes: target.len(),
+                }))
+            }
+            Question::Text { words, bytes, .. } => {
+                let tokens = responses.into_iter().next().and_then(scored).ok_or_else(wrong)?;
+                Ok(Outcome::Rolling(RollingOutcome { log_probs: log_probs(&tokens), words: *words, bytes: *bytes }))
+            }
+            Question::Generate { golds, .. } => match responses.into_iter().next() {
+                Some(Response::Generate { text, tokens, .. }) => {
+                    Ok(Outcome::Answer(AnswerOutcome { text, tokens: tokens.len(), golds: golds.clone() }))
+                }
+                _ => Err(wrong()),
+            },
+        }
+    }
+}
+
+fn scored(response: Response) -> Option<Vec<ScoredToken>> {
+    match response {
+        Response::Score(tokens) | Response::Roll(tokens) => Some(tokens),
+        _ => None,
+    }
+}
+
+fn log_probs(tokens: &[ScoredToken]) -> Vec<f32> {
+    tokens.iter().map(|token| token.log_prob).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every target is predicted exactly once, in order, and no input is too long.
+    #[test]
+    fn windows_cover_each_target_once() {
+        for targets in 1..40 {
+            for length in 1..12 {
+                let windows = windows(targets, length);
+                let predicted: Vec<usize> = windows.iter().flat_map(|w| w.end - w.scored..w.end).collect();
+                assert_eq!(predicted, (0..targets).collect::<Vec<_>>(), "{targets} targets, length {length}");
+                assert!(windows.iter().all(|w| w.end - w.begin <= length && w.scored <= w.end - w.begin));
+                assert!(windows[1..].iter().all(|w| w.end - w.begin == length));
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! A suite on checkpoints: prepare once, then for each checkpoint encode, plan, execute, record, score.
+//!
+//! ```text
+//! Suite + data ──► Prepared (items; the same for every checkpoint)
+//!                    │ tokenizer, longest input
+//!                    ▼
+//!                  Encoded (requests and how answers fold back into items) ──► Plan ──► LanguageModel
+//!                                                                                          │
+//!                  samples.jsonl ◄── Outcome, metrics ◄── responses, item by item ◄────────┘
+//! ```
+
+mod encode;
+mod event;
+mod execute;
+mod prepare;
+mod score;
+
+pub use encode::{Encoded, EncodedItem, encode};
+pub use event::{Event, Events, Silent};
+pub use execute::{Outcomes, RunOptions, run_checkpoint};
+pub use prepare::{Prepared, PreparedTask, Selection, prepare, prepare_task};
+pub use score::{rescore, score};
