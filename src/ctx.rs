@@ -10,6 +10,11 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
+/// The instruction set that `VEVAL_ISA` asks for.
+pub fn instruction_set() -> Option<String> {
+    std::env::var("VEVAL_ISA").ok().filter(|name| !name.is_empty())
+}
+
 /// Now, in UTC, as `2026-11-24T08:15:16Z`. For people who look at a record; never compared.
 pub fn now() -> String {
     format_utc(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()))

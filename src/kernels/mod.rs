@@ -1,10 +1,11 @@
 //! The arithmetic that a decoder is made of.
 //!
 //! [`Kernels`] is the small set of operations that `model` is written over; an implementation decides about layout,
-//! threads and rounding. [`candle`] composes plain tensor operations: it differentiates, runs on a GPU, and is the
-//! oracle that faster implementations are compared with.
+//! threads and rounding. [`cpu`] is the product's path on a CPU. [`candle`] composes plain tensor operations: it
+//! differentiates, runs on a GPU, and is the oracle that `cpu` is compared with.
 
 pub mod candle;
+pub mod cpu;
 mod rotary;
 
 pub use rotary::{RotaryRows, RotaryScaling, RotarySpec};
@@ -111,6 +112,10 @@ pub trait Kernels: Send + Sync {
     fn softmax(&self, scores: &Self::Array) -> Result<Self::Array>;
     /// `[H, S, T]`, `[T, G, h]` to `[S, H, h]`.
     fn attention_mix(&self, pattern: &Self::Array, v: &Self::Array) -> Result<Self::Array>;
+    /// Scores, softmax and mix in one, for passes in which nobody looks between them. The same bits as the three.
+    fn attention(&self, q: &Self::Array, k: &Self::Array, v: &Self::Array, scale: f64) -> Result<Self::Array> {
+        self.attention_mix(&self.softmax(&self.attention_scores(q, k, scale)?)?, v)
+    }
     /// Each head's share of the output projection: `[S, H, h]`, `[D, H * h]` to `[S, H, D]`.
     fn head_results(&self, z: &Self::Array, weight: &Self::Matrix) -> Result<Self::Array>;
     fn activate(&self, x: &Self::Array, kind: Activation) -> Result<Self::Array>;

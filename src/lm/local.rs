@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::generate::{Generation, generate};
 use super::{LanguageModel, ModelInfo, Sink};
 use crate::ckpt::Config;
+use crate::ctx;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
-use crate::kernels::candle::Candle;
+use crate::kernels::cpu::{Cpu, Isa};
 use crate::model::families::Family;
 use crate::model::{Cache, Decoder, Taps, load};
 use crate::request::{Ask, Plan, Request, Response, ScoredToken, TopLogits, Window};
@@ -35,7 +36,7 @@ pub struct LocalOptions {
 }
 
 /// A decoder, its tokenizer, and how to run them.
-pub struct Local<K: Kernels = Candle> {
+pub struct Local<K: Kernels = Cpu> {
     decoder: Decoder<K>,
     tokenizer: Tokenizer,
     info: ModelInfo,
@@ -44,10 +45,18 @@ pub struct Local<K: Kernels = Candle> {
     threads: usize,
 }
 
-impl Local<Candle> {
-    /// Loads a checkpoint folder for the CPU.
+impl Local<Cpu> {
+    /// Loads a checkpoint folder for the CPU, with the best instruction set of this machine or the one that
+    /// `VEVAL_ISA` names.
     pub fn open(folder: &Path, options: &LocalOptions) -> Result<Self> {
-        Self::with_kernels(folder, Candle::cpu(), options)
+        let isa = match ctx::instruction_set() {
+            None => Isa::best(),
+            Some(name) => Isa::named(&name).ok_or_else(|| {
+                let names: Vec<&str> = Isa::available().into_iter().map(Isa::name).collect();
+                Error::bad(format!("VEVAL_ISA: expected one of {}, found {name:?}", names.join(", ")))
+            })?,
+        };
+        Self::with_kernels(folder, Cpu::new(isa), options)
     }
 }
 

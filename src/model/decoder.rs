@@ -164,10 +164,15 @@ impl<K: Kernels> Decoder<K> {
         };
         let key = k.append(cache.as_ref().map(|(key, _)| key), &key)?;
         let value = k.append(cache.as_ref().map(|(_, value)| value), &value)?;
-        let scores =
-            taps.at(site(BlockSite::AttnScores), k.attention_scores(&q, &key, self.spec.attention_scale[layer])?)?;
-        let pattern = taps.at(site(BlockSite::Pattern), k.softmax(&scores)?)?;
-        let z = taps.at(site(BlockSite::Z), k.attention_mix(&pattern, &value)?)?;
+        let scale = self.spec.attention_scale[layer];
+        let z = if taps.wants(site(BlockSite::AttnScores)) || taps.wants(site(BlockSite::Pattern)) {
+            let scores = taps.at(site(BlockSite::AttnScores), k.attention_scores(&q, &key, scale)?)?;
+            let pattern = taps.at(site(BlockSite::Pattern), k.softmax(&scores)?)?;
+            k.attention_mix(&pattern, &value)?
+        } else {
+            k.attention(&q, &key, &value, scale)?
+        };
+        let z = taps.at(site(BlockSite::Z), z)?;
         *cache = Some((key, value));
         let mut out = self.linear(&k.merge_heads(&z)?, &weights.output)?;
         if taps.wants(site(BlockSite::Result)) {

@@ -2,19 +2,24 @@
 
 use std::path::Path;
 
+use veval::kernels::Kernels;
 use veval::kernels::candle::Candle;
 use veval::model::{Taps, load};
 use veval::request::{GradSpan, Site};
 
-use crate::support::{Expected, cases, expected, first_largest, largest_difference, open, run};
+use crate::support::{Expected, cases, expected, first_largest, largest_difference, on_both, open, run};
 
 const LOGIT_TOLERANCE: f32 = 1e-4;
 
-#[test]
-fn logits_and_activations_equal_transformers() {
+on_both! {
+    logits_and_activations_equal_transformers = logits_and_activations;
+    greedy_continuations_equal_with_a_cache_and_without = greedy_continuations;
+}
+
+fn logits_and_activations<K: Kernels + Clone>(kernels: K) {
     let mut worst = (0f32, String::new());
     for (name, path) in cases() {
-        let (model, expected) = (open(&path), expected(&path));
+        let (model, expected) = (open(&path, kernels.clone()), expected(&path));
         let layers = model.decoder.spec().layers;
         let recorded = recorded_sites(&expected, layers);
         let sites: Vec<Site> = recorded.iter().map(|(site, _)| *site).collect();
@@ -59,10 +64,9 @@ fn recorded_sites(expected: &Expected, layers: usize) -> Vec<(Site, String)> {
     pairs.into_iter().map(|(site, key)| (site.parse().unwrap(), key)).collect()
 }
 
-#[test]
-fn greedy_continuations_equal_with_a_cache_and_without() {
+fn greedy_continuations<K: Kernels + Clone>(kernels: K) {
     for (name, path) in cases() {
-        let (model, expected) = (open(&path), expected(&path));
+        let (model, expected) = (open(&path, kernels.clone()), expected(&path));
         let decoder = &model.decoder;
         let mut cache = decoder.empty_cache();
         let mut taps = Taps::none(decoder.kernels());

@@ -1,20 +1,28 @@
 //! Captures and edits: every site exists where it should, an edit that changes nothing changes no bit, and one that
 //! changes something does what it says.
 
-use veval::kernels::candle::Candle;
+use veval::kernels::Kernels;
 use veval::model::Loaded;
 use veval::request::site::{BLOCK_SITES, BlockSite};
 use veval::request::{Edit, EditOp, Positions, Site, SiteValues};
 
-use crate::support::{cases, expected, largest_difference, open, run};
+use crate::support::{cases, expected, largest_difference, on_both, open, run};
 
 /// All sites that this model has.
-fn sites(model: &Loaded<Candle>) -> Vec<Site> {
+fn sites<K: Kernels>(model: &Loaded<K>) -> Vec<Site> {
     let decoder = &model.decoder;
     let blocks =
         (0..decoder.spec().layers).flat_map(|layer| BLOCK_SITES.iter().map(move |i| Site::Block(layer, i.site)));
     let outer = [Site::Embed, Site::PosEmbed, Site::FinalScale, Site::FinalNormalized];
     outer.into_iter().chain(blocks).filter(|site| decoder.check_sites(&[*site], &[]).is_ok()).collect()
+}
+
+on_both! {
+    patching_a_site_with_its_own_value_and_zero_steering_change_no_bit = check_patching_a_site_with_its_own_value_and_zero_steering_change_no_bit;
+    an_edit_at_every_site_reaches_the_logits = check_an_edit_at_every_site_reaches_the_logits;
+    positions_and_heads_limit_an_edit = check_positions_and_heads_limit_an_edit;
+    per_head_inputs_agree_with_the_projections_they_feed = check_per_head_inputs_agree_with_the_projections_they_feed;
+    absent_sites_and_wrong_shapes_are_refused_by_name = check_absent_sites_and_wrong_shapes_are_refused_by_name;
 }
 
 fn edit(site: Site, op: EditOp) -> Edit {
@@ -25,11 +33,10 @@ fn bits(values: &SiteValues) -> Vec<u32> {
     values.values.iter().map(|v| v.to_bits()).collect()
 }
 
-#[test]
-fn patching_a_site_with_its_own_value_and_zero_steering_change_no_bit() {
+fn check_patching_a_site_with_its_own_value_and_zero_steering_change_no_bit<K: Kernels + Clone>(kernels: K) {
     let mut tried = 0;
     for (name, path) in cases() {
-        let (model, expected) = (open(&path), expected(&path));
+        let (model, expected) = (open(&path, kernels.clone()), expected(&path));
         let (plain, _) = run(&model, &expected.tokens, &[], &[]);
         for site in sites(&model) {
             let (same, captured) = run(&model, &expected.tokens, &[site], &[]);
@@ -47,10 +54,9 @@ fn patching_a_site_with_its_own_value_and_zero_steering_change_no_bit() {
     assert!(tried > 21 * 40, "{tried} sites");
 }
 
-#[test]
-fn an_edit_at_every_site_reaches_the_logits() {
+fn check_an_edit_at_every_site_reaches_the_logits<K: Kernels + Clone>(kernels: K) {
     for (name, path) in cases() {
-        let (model, expected) = (open(&path), expected(&path));
+        let (model, expected) = (open(&path, kernels.clone()), expected(&path));
         let (plain, _) = run(&model, &expected.tokens, &[], &[]);
         for site in sites(&model) {
             // A constant added to all scores of a row cancels in the softmax; scaling does not.
@@ -65,10 +71,9 @@ fn an_edit_at_every_site_reaches_the_logits() {
     }
 }
 
-#[test]
-fn positions_and_heads_limit_an_edit() {
+fn check_positions_and_heads_limit_an_edit<K: Kernels + Clone>(kernels: K) {
     let (_, path) = cases().into_iter().find(|(name, _)| name == "llama_gqa9x3").unwrap();
-    let (model, expected) = (open(&path), expected(&path));
+    let (model, expected) = (open(&path, kernels.clone()), expected(&path));
     let vocab = model.decoder.spec().vocab;
     let (plain, _) = run(&model, &expected.tokens, &[], &[]);
     let site = Site::Block(0, BlockSite::Z);
@@ -86,10 +91,9 @@ fn positions_and_heads_limit_an_edit() {
 
 /// Attention of NeoX-like parallel blocks reads `resid_pre`, so patching the per-head inputs with another prompt's
 /// residual must equal patching queries, keys and values themselves.
-#[test]
-fn per_head_inputs_agree_with_the_projections_they_feed() {
+fn check_per_head_inputs_agree_with_the_projections_they_feed<K: Kernels + Clone>(kernels: K) {
     for (name, path) in cases() {
-        let (model, expected) = (open(&path), expected(&path));
+        let (model, expected) = (open(&path, kernels.clone()), expected(&path));
         let other: Vec<u32> = expected.tokens.iter().map(|t| (t + 1) % model.decoder.spec().vocab as u32).collect();
         for (input, output) in
             [(BlockSite::QInput, BlockSite::Q), (BlockSite::KInput, BlockSite::K), (BlockSite::VInput, BlockSite::V)]
@@ -105,10 +109,9 @@ fn per_head_inputs_agree_with_the_projections_they_feed() {
     }
 }
 
-#[test]
-fn absent_sites_and_wrong_shapes_are_refused_by_name() {
+fn check_absent_sites_and_wrong_shapes_are_refused_by_name<K: Kernels + Clone>(kernels: K) {
     let (_, path) = cases().into_iter().find(|(name, _)| name == "neox_parallel").unwrap();
-    let model = open(&path);
+    let model = open(&path, kernels.clone());
     let asked = ["blocks.0.hook_resid_mid", "hook_pos_embed", "blocks.9.hook_z", "blocks.1.mlp.hook_pre_linear"];
     let asked: Vec<Site> = asked.iter().filter_map(|name| name.parse().ok()).collect();
     let message = model.decoder.check_sites(&asked, &[]).unwrap_err().to_string();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use veval::kernels::candle::Candle;
+use veval::kernels::Kernels;
 use veval::model::{Loaded, Taps, load};
 use veval::request::{Edit, Site, SiteValues};
 
@@ -21,9 +21,28 @@ pub fn cases() -> Vec<(String, PathBuf)> {
     cases
 }
 
-pub fn open(path: &Path) -> Loaded<Candle> {
-    load(path, Candle::cpu(), false, false).unwrap_or_else(|error| panic!("{error}"))
+pub fn open<K: Kernels>(path: &Path, kernels: K) -> Loaded<K> {
+    load(path, kernels, false, false).unwrap_or_else(|error| panic!("{error}"))
 }
+
+/// Runs a generic test on both backends.
+macro_rules! on_both {
+    ($($name:ident = $body:ident;)*) => {
+        mod candle {
+            $(#[test]
+            fn $name() {
+                super::$body(veval::kernels::candle::Candle::cpu());
+            })*
+        }
+        mod cpu {
+            $(#[test]
+            fn $name() {
+                super::$body(veval::kernels::cpu::Cpu::default());
+            })*
+        }
+    };
+}
+pub(crate) use on_both;
 
 /// What was recorded for a case.
 pub struct Expected {
@@ -50,8 +69,8 @@ pub fn expected(path: &Path) -> Expected {
 }
 
 /// Logits at every position, and what the captures saw.
-pub fn run(
-    model: &Loaded<Candle>,
+pub fn run<K: Kernels>(
+    model: &Loaded<K>,
     tokens: &[u32],
     captures: &[Site],
     edits: &[Edit],

@@ -1,0 +1,50 @@
+//! On the CPU kernels a row's bits depend on that row alone.
+
+use veval::kernels::cpu::{Cpu, Isa};
+use veval::model::{Loaded, Taps};
+
+use crate::support::{cases, expected, open, run};
+
+fn bits(values: &[f32]) -> Vec<u32> {
+    values.iter().map(|v| v.to_bits()).collect()
+}
+
+/// Logits of every position when the sequence runs in passes of these lengths.
+fn in_passes(model: &Loaded<Cpu>, tokens: &[u32], lengths: &[usize]) -> Vec<u32> {
+    let decoder = &model.decoder;
+    let (mut cache, mut first, mut all) = (decoder.empty_cache(), 0, Vec::new());
+    for &length in lengths {
+        let mut taps = Taps::none(decoder.kernels());
+        let hidden = decoder.forward(&tokens[first..first + length], &mut cache, &mut taps).unwrap();
+        all.extend(bits(&decoder.host_logits(&hidden, &(0..length).collect::<Vec<_>>()).unwrap().values));
+        first += length;
+    }
+    assert_eq!(first, tokens.len());
+    all
+}
+
+#[test]
+fn the_cut_into_passes_changes_no_bit() {
+    for (name, path) in cases() {
+        let (model, expected) = (open(&path, Cpu::default()), expected(&path));
+        let n = expected.tokens.len();
+        let whole = in_passes(&model, &expected.tokens, &[n]);
+        for first in 1..n {
+            assert_eq!(in_passes(&model, &expected.tokens, &[first, n - first]), whole, "{name}: cut at {first}");
+        }
+        assert_eq!(in_passes(&model, &expected.tokens, &vec![1; n]), whole, "{name}: token by token");
+    }
+}
+
+#[test]
+fn instruction_sets_agree_to_the_bit() {
+    assert!(Isa::available().contains(&Isa::Portable));
+    for (name, path) in cases() {
+        let expected = expected(&path);
+        let logits = |isa| bits(&run(&open(&path, Cpu::new(isa)), &expected.tokens, &[], &[]).0.values);
+        let portable = logits(Isa::Portable);
+        for isa in Isa::available() {
+            assert_eq!(logits(isa), portable, "{name}: {isa:?}");
+        }
+    }
+}
