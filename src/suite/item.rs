@@ -76,7 +76,7 @@ pub fn build_items(task: &Task, source: &Source, data: &TaskData) -> Result<Vec<
     if count == 0 {
         return Err(Error::bad("expected at least one item, found none").at(format!("task {}", task.name)));
     }
-    let exclude = data.pool.is_none() && !task.shots_may_repeat_item;
+    let exclude = !task.shots_may_repeat_item.unwrap_or(data.pool.is_some());
     let pool = data.pool.as_ref().unwrap_or(&data.rows);
     let documents =
         builder.documents(&data.rows[..if task.shots > 0 && data.pool.is_none() { data.rows.len() } else { count }])?;
@@ -307,11 +307,9 @@ impl Builder<'_> {
 }
 
 impl Rendered {
+    /// The one question and its answer.
     fn single(mut self) -> Result<(String, String)> {
-        match (self.questions.pop(), self.answers.pop()) {
-            (Some(question), Some(answer)) if !answer.is_empty() => Ok((question, answer)),
-            _ => Err(Error::bad("target: expected a text to score, found an empty one")),
-        }
+        self.questions.pop().zip(self.answers.pop()).ok_or_else(|| Error::internal("a question without answer"))
     }
 }
 

@@ -129,7 +129,7 @@ macro_rules! task_keys {
             key("shots", Shape::Count, "Number of few-shot examples."),
             key("shot_order", Shape::OneOf(&["random", "first"]), "`random` draws by the profile's rule, `first` takes the head of the pool."),
             key("shot_rule", Shape::OneOf(&["per-task", "per-item"]), "Profile veval-1: one draw for all items (default), or one for each."),
-            key("shots_may_repeat_item", Shape::Flag, "Do not keep the scored item out of its own shots (a habit of some lm-eval tasks)."),
+            key("shots_may_repeat_item", Shape::Flag, "Whether the scored item may be among its own shots: by default no when shots come from the scored rows, and not looked at when they come from others."),
             key("stop", Shape::Texts, "generation: texts that end the answer."),
             key("max_tokens", Shape::Count, "generation: longest answer; 256 by default."),
             key("filters", Shape::Tables(FILTER_KEYS), "generation: what is taken from the answer before it is compared."),

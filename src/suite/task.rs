@@ -34,7 +34,8 @@ pub struct Task {
     pub shot_order: ShotOrder,
     /// Under [`ShotRule::OncePerTask`]: each item has its own draw after all.
     pub shots_per_item: bool,
-    pub shots_may_repeat_item: bool,
+    /// `None`: only when the shots come from other rows than the items.
+    pub shots_may_repeat_item: Option<bool>,
     pub metrics: Vec<&'static Metric>,
     pub filters: Vec<Filter>,
     pub rules: MatchRules,
@@ -258,7 +259,7 @@ pub(super) fn build(table: &Table, defaults: &Defaults<'_>, problems: &mut Vec<D
         shots: count("shots").unwrap_or(0),
         shot_order: if table.text("shot_order") == Some("first") { ShotOrder::First } else { ShotOrder::Random },
         shots_per_item: table.text("shot_rule") == Some("per-item"),
-        shots_may_repeat_item: table.flag("shots_may_repeat_item").unwrap_or(false),
+        shots_may_repeat_item: table.flag("shots_may_repeat_item"),
         metrics,
         filters,
         rules,

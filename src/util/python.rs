@@ -19,14 +19,20 @@ pub fn rstrip(text: &str) -> &str {
 
 /// `str.capitalize()`: the first character in title case, **all others in lower case**.
 ///
-/// Title case is taken as upper case, which differs for a few digraphs (`ǆ` gives `Ǆ`, Python gives `ǅ`).
 pub fn capitalize(text: &str) -> String {
     let mut chars = text.chars();
     let Some(first) = chars.next() else { return String::new() };
     // Lower-casing the whole text keeps Rust's rule for a final sigma, which looks at what stands before it.
     let lower = text.to_lowercase();
     let skip = first.to_lowercase().map(char::len_utf8).sum::<usize>();
-    let mut upper = first.to_uppercase();
+    let mut upper = match first {
+        // The four digraphs that have a title case of their own.
+        'Ǆ'..='ǆ' => return format!("ǅ{}", lower.get(skip..).unwrap_or("")),
+        'Ǉ'..='ǉ' => return format!("ǈ{}", lower.get(skip..).unwrap_or("")),
+        'Ǌ'..='ǌ' => return format!("ǋ{}", lower.get(skip..).unwrap_or("")),
+        'Ǳ'..='ǳ' => return format!("ǲ{}", lower.get(skip..).unwrap_or("")),
+        other => other.to_uppercase(),
+    };
     let title = match (upper.next(), upper.next()) {
         (Some(head), None) => head.to_string(),
         // Characters that expand (`ß` to `SS`) are capitalised as `Ss`.
@@ -126,6 +132,7 @@ mod tests {
         assert_eq!(capitalize("hELLO World"), "Hello world");
         assert_eq!(capitalize("ßtraSSE"), "Sstrasse");
         assert_eq!(capitalize("ΟΔΟΣ"), "Οδος");
+        assert_eq!(capitalize("ǆUP"), "ǅup");
         assert_eq!(capitalize(""), "");
         assert_eq!(capitalize("[Title] X"), "[title] x");
     }

@@ -24,10 +24,11 @@ pub fn exp(x: f32) -> f32 {
     let q = 0.001_381_457_f32.mul_add(r, 0.008_368_731).mul_add(r, 0.041_668_39).mul_add(r, 0.166_665_21);
     let q = q.mul_add(r, 0.499_999_94);
     let p = (q * r).mul_add(r, r) + 1.0;
-    let n = t.to_bits() as i32 - ROUND.to_bits() as i32;
-    let pow2 = |e: i32| f32::from_bits(((e + 127) << 23) as u32);
+    // Wrapping, because overflow checks would keep the compiler from vectorising.
+    let n = (t.to_bits() as i32).wrapping_sub(ROUND.to_bits() as i32);
+    let pow2 = |e: i32| f32::from_bits((e.wrapping_add(127) << 23) as u32);
     // Two steps, so that subnormal results are rounded once.
-    p * pow2(n >> 1) * pow2(n - (n >> 1))
+    p * pow2(n >> 1) * pow2(n.wrapping_sub(n >> 1))
 }
 
 /// The normal distribution function, within 6e-7 of its value. The tail is `exp(-z^2) P(1 / (1 + 0.3 z)) / 2` with a polynomial fitted to
