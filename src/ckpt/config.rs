@@ -52,6 +52,7 @@ impl<'a> ConfigReader<'a> {
     }
 
     /// Reads from an object inside, such as `rope_parameters`. Problems stay with the reader they were found by.
+    #[must_use]
     pub fn nested(&self, values: &'a Map<String, Value>) -> ConfigReader<'a> {
         Self { values, path: self.path, problems: Vec::new() }
     }

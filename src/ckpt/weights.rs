@@ -104,7 +104,8 @@ impl WeightFiles {
             match read_header(path) {
                 Ok((file, data_start, metadata)) => {
                     let number = this.files.len();
-                    for (name, info) in metadata.tensors() {
+                    for name in metadata.offset_keys() {
+                        let Some(info) = metadata.info(&name) else { continue };
                         let (begin, end) = info.data_offsets;
                         let tensor = TensorInfo {
                             dtype: dtype_of(info.dtype),

@@ -37,6 +37,7 @@ Examples:
   veval run suites/core.toml ckpts/ --data-dir data --task mmlu --limit 100
       score every checkpoint under ckpts/ that has no such score yet, MMLU only, 100 items a subject
   veval run my.toml ckpts/step1000 --format json | jq '.[] | select(.metric == \"acc\")'")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct RunArguments {
     /// The suite, a TOML file
     pub suite: PathBuf,

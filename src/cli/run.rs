@@ -104,10 +104,11 @@ struct Encoder<'a> {
 
 impl Encoder<'_> {
     fn encoded(&mut self, tokenizer: &Tokenizer, max_length: usize) -> Result<Arc<Encoded>> {
-        if let Some((fingerprint, length, encoded)) = &self.known {
-            if fingerprint == tokenizer.fingerprint() && *length == max_length {
-                return Ok(Arc::clone(encoded));
-            }
+        if let Some((fingerprint, length, encoded)) = &self.known
+            && fingerprint == tokenizer.fingerprint()
+            && *length == max_length
+        {
+            return Ok(Arc::clone(encoded));
         }
         let encoded = Arc::new(encode(self.prepared, tokenizer, max_length, self.threads)?);
         self.known = Some((tokenizer.fingerprint().to_owned(), max_length, Arc::clone(&encoded)));

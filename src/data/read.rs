@@ -104,10 +104,10 @@ fn records(path: &Path, mut reader: impl Read, start: Option<&Regex>) -> Result<
     let mut at = 0;
     for line in text.split_inclusive('\n') {
         let matches = start.is_match(line.trim_end_matches('\n'));
-        if matches.map_err(|e| Error::bad(format!("record_start: {e}")).in_file(path))? {
-            if let Some(begin) = begin.replace(at) {
-                rows.push(row(&text[begin..at]));
-            }
+        if matches.map_err(|e| Error::bad(format!("record_start: {e}")).in_file(path))?
+            && let Some(begin) = begin.replace(at)
+        {
+            rows.push(row(&text[begin..at]));
         }
         at += line.len();
     }

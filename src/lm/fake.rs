@@ -30,7 +30,7 @@ impl Fake {
     fn token(tokens: &[u32]) -> ScoredToken {
         let text = format!("{tokens:?}");
         let hash = seed_from(&["fake", &text]);
-        ScoredToken { log_prob: -8.0 * (hash >> 40) as f32 / (1u64 << 24) as f32, greedy: hash % 3 == 0 }
+        ScoredToken { log_prob: -8.0 * (hash >> 40) as f32 / (1u64 << 24) as f32, greedy: hash.is_multiple_of(3) }
     }
 
     fn answer(&self, request: &Request) -> Result<Response> {

@@ -26,12 +26,11 @@ impl Plan {
                 continue;
             };
             let known = by_context.entry(&request.tokens[..start]).or_default();
-            match known.iter().find(|&&group| requests[groups[group][0]].edits == request.edits) {
-                Some(&group) => groups[group].push(index),
-                None => {
-                    known.push(groups.len());
-                    groups.push(vec![index]);
-                }
+            if let Some(&group) = known.iter().find(|&&group| requests[groups[group][0]].edits == request.edits) {
+                groups[group].push(index);
+            } else {
+                known.push(groups.len());
+                groups.push(vec![index]);
             }
         }
         Self { requests, groups }

@@ -43,14 +43,13 @@ pub fn run_checkpoint(
 ) -> Result<Outcomes> {
     let folder = RunFolder::at(options.out.join(&prepared.suite).join(name));
     let manifest = manifest(prepared, model, checkpoint, options.threads);
-    if !options.again {
-        if let Some(known) =
+    if !options.again
+        && let Some(known) =
             folder.manifest()?.filter(|known| known.status == Status::Complete && known.key == manifest.key)
-        {
-            let rows = score(&known, &folder.samples()?, options.threads)?;
-            events.event(&Event::AlreadyScored { checkpoint: name });
-            return Ok(Outcomes { folder, manifest: known, rows });
-        }
+    {
+        let rows = score(&known, &folder.samples()?, options.threads)?;
+        events.event(&Event::AlreadyScored { checkpoint: name });
+        return Ok(Outcomes { folder, manifest: known, rows });
     }
     let (plan, owners) = plan(encoded);
     events.event(&Event::Planned {

@@ -135,7 +135,7 @@ impl Builder<'_> {
             match self.document(columns) {
                 Ok(document) => documents.push(document),
                 Err(error) => {
-                    problems.extend(error.at(format!("task {}, row {row}", self.task.name)).into_diagnostics())
+                    problems.extend(error.at(format!("task {}, row {row}", self.task.name)).into_diagnostics());
                 }
             }
             if problems.len() >= MAX_PROBLEMS {
@@ -296,7 +296,7 @@ impl Builder<'_> {
                 let labels =
                     labels.ok_or_else(|| Error::bad(format!("labels: expected a list of {count}, found {value}")))?;
                 let right: Vec<usize> =
-                    (0..count).filter(|&i| labels[i] == Value::from(1) || labels[i] == Value::Bool(true)).collect();
+                    (0..count).filter(|&i| labels[i] == 1 || labels[i] == Value::Bool(true)).collect();
                 if right.is_empty() {
                     return Err(Error::bad("labels: expected at least one right choice, found none"));
                 }

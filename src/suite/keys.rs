@@ -175,18 +175,15 @@ pub(super) const SUITE_KEYS: &[Key] = &[
 /// Reports unknown keys (with the nearest known one), wrong types and missing keys.
 pub(super) fn check(table: &Table, keys: &[Key], problems: &mut Vec<Diagnostic>) {
     for entry in &table.entries {
-        match keys.iter().find(|key| key.name == entry.key) {
-            Some(key) => check_value(&entry.value, key, problems),
-            None => {
-                let problem = entry.problem(format!("unknown key `{}`", entry.key));
-                problems.push(match nearest(&entry.key, keys.iter().map(|key| key.name)) {
-                    Some(near) => problem.help(format!("did you mean `{near}`?")),
-                    None => problem.help(format!(
-                        "known keys are {}",
-                        keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", ")
-                    )),
-                });
-            }
+        if let Some(key) = keys.iter().find(|key| key.name == entry.key) {
+            check_value(&entry.value, key, problems);
+        } else {
+            let problem = entry.problem(format!("unknown key `{}`", entry.key));
+            problems.push(match nearest(&entry.key, keys.iter().map(|key| key.name)) {
+                Some(near) => problem.help(format!("did you mean `{near}`?")),
+                None => problem
+                    .help(format!("known keys are {}", keys.iter().map(|key| key.name).collect::<Vec<_>>().join(", "))),
+            });
         }
     }
     for key in keys.iter().filter(|key| key.required && table.get(key.name).is_none()) {
@@ -196,10 +193,10 @@ pub(super) fn check(table: &Table, keys: &[Key], problems: &mut Vec<Diagnostic>)
 
 fn check_value(value: &Located, key: &Key, problems: &mut Vec<Diagnostic>) {
     let mut wrong = |expected: &str| {
-        problems.push(value.problem(format!("`{}`: expected {expected}, found {}", key.name, value.type_name())))
+        problems.push(value.problem(format!("`{}`: expected {expected}, found {}", key.name, value.type_name())));
     };
     match (&key.shape, &value.node) {
-        (Shape::Text, Node::Text(_)) | (Shape::Flag, Node::Flag(_)) | (Shape::Texts, Node::Text(_)) => {}
+        (Shape::Text | Shape::Texts, Node::Text(_)) | (Shape::Flag, Node::Flag(_)) => {}
         (Shape::Count, Node::Integer(count)) => {
             if *count < 0 {
                 problems.push(

@@ -93,9 +93,10 @@ fn resolve(
             problems.push(entry.problem("expected one of `use` and `file`, found both"));
             return None;
         }
-        (Some(name), None) => match shipped::find(name) {
-            Some(task) => DefinitionFile { path: PathBuf::from(task.path), text: task.text.to_owned() },
-            None => {
+        (Some(name), None) => {
+            if let Some(task) = shipped::find(name) {
+                DefinitionFile { path: PathBuf::from(task.path), text: task.text.to_owned() }
+            } else {
                 let problem = entry.get("use")?.problem(format!("expected the name of a shipped task, found {name:?}"));
                 problems.push(match nearest(name, shipped::TASKS.iter().map(|task| task.name)) {
                     Some(near) => problem.help(format!("did you mean \"{near}\"?")),
@@ -103,7 +104,7 @@ fn resolve(
                 });
                 return None;
             }
-        },
+        }
         (None, Some(path)) => {
             let path = suite.parent().unwrap_or_else(|| Path::new("")).join(path);
             match load(&path) {

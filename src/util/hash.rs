@@ -28,7 +28,7 @@ pub fn fingerprint_file(path: &Path) -> Result<String> {
 
 /// Lower-case hexadecimal SHA-256, as lm-evaluation-harness writes its hashes.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// A seed for a random stream, from any number of parts. Parts are length-prefixed, so that no two lists collide.

@@ -2,6 +2,12 @@
 //!
 //! What needs the real data sets is skipped, and says so, where `../shared` is absent.
 
+#![expect(
+    clippy::case_sensitive_file_extension_comparisons,
+    clippy::format_collect,
+    reason = "tensor names and digests"
+)]
+
 mod preprocess;
 mod prompts;
 mod random_checkpoint;

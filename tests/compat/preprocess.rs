@@ -66,7 +66,11 @@ fn rows_become_the_peers_prompts() {
                 let context = if shots > 0 { &row["fewshot"]["context"] } else { &row["context"] };
                 match &item.question {
                     Question::Choices { prompts, choices, gold } => {
-                        assert_eq!(prompts.iter().map(|p| p.text()).collect::<Vec<_>>(), texts(context), "{place}");
+                        assert_eq!(
+                            prompts.iter().map(veval::suite::Prompt::text).collect::<Vec<_>>(),
+                            texts(context),
+                            "{place}"
+                        );
                         let continuations: Vec<String> =
                             choices.iter().map(|choice| format!("{}{choice}", task.delimiter)).collect();
                         assert_eq!(continuations, texts(&row["continuations"]), "{place}");

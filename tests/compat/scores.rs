@@ -94,7 +94,7 @@ fn item(place: &str, sample: &Sample, row: &Value, tally: &mut Tally) -> usize {
                     "{place}: tokens of choice {index}"
                 );
             }
-            let ours: Vec<f64> = outcome.choices.iter().map(|c| c.log_likelihood()).collect();
+            let ours: Vec<f64> = outcome.choices.iter().map(veval::metric::ChoiceScore::log_likelihood).collect();
             let margin = |values: &[f64]| {
                 let mut sorted = values.to_vec();
                 sorted.sort_by(|a, b| b.total_cmp(a));

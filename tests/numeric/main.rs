@@ -1,5 +1,7 @@
 //! The decoder against numbers that `transformers` computed (`tests/oracle/parity.py`), and against itself.
 
+#![expect(clippy::needless_pass_by_value, reason = "generic tests take their backend")]
+
 mod invariance;
 mod parity;
 mod sites;

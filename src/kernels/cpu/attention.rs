@@ -50,7 +50,7 @@ pub(super) fn attention(isa: Isa, shape: Shape, q: &[f32], k: &[f32], v: &[f32],
                 let to = rows.min(from + BLOCK);
                 block_scores(isa, &q[head * width..], ld, &keys, (from, to), offset, &mut scores, score_ld);
                 for row in from..to {
-                    let seen = &mut scores[(row - from) * score_ld..][..offset + row + 1];
+                    let seen = &mut scores[(row - from) * score_ld..][..=(offset + row)];
                     scale(isa, seen, factor);
                     softmax(isa, seen);
                 }

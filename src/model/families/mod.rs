@@ -53,7 +53,7 @@ impl Family {
         }
         let described = (self.read)(&mut reader);
         let spec = &described.spec;
-        if spec.heads % spec.kv_heads != 0 {
+        if !spec.heads.is_multiple_of(spec.kv_heads) {
             reader.problem(
                 "num_key_value_heads",
                 &format!("expected a divisor of the {} heads, found {}", spec.heads, spec.kv_heads),
@@ -67,13 +67,12 @@ impl Family {
 /// The activation under `key`.
 fn activation(reader: &mut ConfigReader<'_>, key: &str, default: &'static str) -> Activation {
     let name = reader.text_or(key, default).to_owned();
-    match Activation::NAMES.iter().find(|(known, _)| *known == name) {
-        Some((_, activation)) => *activation,
-        None => {
-            let known: Vec<&str> = Activation::NAMES.iter().map(|(name, _)| *name).collect();
-            reader.refuse(key, &format!("expected one of {}", known.join(", ")));
-            Activation::Silu
-        }
+    if let Some((_, activation)) = Activation::NAMES.iter().find(|(known, _)| *known == name) {
+        *activation
+    } else {
+        let known: Vec<&str> = Activation::NAMES.iter().map(|(name, _)| *name).collect();
+        reader.refuse(key, &format!("expected one of {}", known.join(", ")));
+        Activation::Silu
     }
 }
 
