@@ -1,8 +1,5 @@
 //! A view as a table for the terminal, and rows in the other output formats.
 
-use comfy_table::presets::UTF8_HORIZONTAL_ONLY;
-use comfy_table::{CellAlignment, Table};
-
 use super::args::Format;
 use crate::error::{Error, Result};
 use crate::report::{Line, View};
@@ -25,31 +22,43 @@ pub(super) fn format(format: Format, view: &View, rows: &[MetricRow]) -> Result<
 
 fn table(view: &View) -> String {
     let skipped = view.columns.len().saturating_sub(MAX_COLUMNS);
-    let mut table = Table::new();
-    table.load_style(UTF8_HORIZONTAL_ONLY);
     let labels = view.columns[skipped..].iter().map(|column| plain(&column.checkpoint));
-    table.set_header(
-        ["task", "filter", "shots", "metric"].map(str::to_owned).into_iter().chain(labels).chain(["n".to_owned()]),
-    );
+    let head = ["task", "filter", "shots", "metric"].map(str::to_owned);
+    let mut rows: Vec<Vec<String>> = vec![head.into_iter().chain(labels).chain(["n".to_owned()]).collect()];
     let mut last = "";
     for line in &view.lines {
         let task = if line.task == last { String::new() } else { plain(&line.task) };
         last = &line.task;
-        table.add_row(
-            [task, filter(line), line.shots.to_string(), line.metric.clone()].into_iter().chain(cells(line, skipped)),
-        );
+        let about = [task, filter(line), line.shots.to_string(), line.metric.clone()];
+        rows.push(about.into_iter().chain(cells(line, skipped)).collect());
     }
-    for index in (2..3).chain(4..5 + view.columns.len() - skipped) {
-        if let Some(column) = table.column_mut(index) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    let mut text = format!("{table}\n");
+    let mut text = aligned(&rows);
     if skipped > 0 {
         text += &format!("{skipped} earlier checkpoints are in the report\n");
     }
     for note in &view.notes {
         text += &format!("note: {}\n", plain(note));
+    }
+    text
+}
+
+/// Columns side by side, numbers to the right, a line under the head. An empty column takes no room.
+fn aligned(rows: &[Vec<String>]) -> String {
+    let width =
+        |column: usize| rows[1..].iter().map(|row| row[column].chars().count()).max().filter(|width| *width > 0);
+    let widths: Vec<Option<usize>> =
+        (0..rows[0].len()).map(|c| width(c).map(|w| w.max(rows[0][c].chars().count()))).collect();
+    let mut text = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        let cells = row.iter().zip(&widths).enumerate().filter_map(|(column, (cell, width))| {
+            let width = (*width)?;
+            Some(if [0, 1, 3].contains(&column) { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
+        });
+        let line = cells.collect::<Vec<_>>().join("  ");
+        text += &format!("{}\n", line.trim_end());
+        if index == 0 {
+            text += &format!("{}\n", "─".repeat(line.chars().count()));
+        }
     }
     text
 }

@@ -35,12 +35,6 @@ impl Candle {
         Self { device: Device::Cpu, tracked: true }
     }
 
-    /// The first NVIDIA GPU (feature `cuda`; not tested by the project's own runs).
-    #[cfg(feature = "cuda")]
-    pub fn cuda() -> Result<Self> {
-        Ok(Self { device: Device::new_cuda(0)?, tracked: false })
-    }
-
     fn view(raw: &Raw, view: View) -> Result<Tensor> {
         let tensor = &raw.tensor;
         Ok(match view {

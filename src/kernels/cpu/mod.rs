@@ -2,8 +2,8 @@
 //!
 //! **The bits of a row depend on that row alone**: not on how many rows a pass has, how a sequence was cut into
 //! passes, which instruction set runs, or what other threads do. Why: products are one ascending chain of fused
-//! multiply-adds over the whole inner dimension ([`tile`]); sums over a row use sixteen lanes by absolute position
-//! ([`math`]); attention touches only positions that a row may see, in ascending order ([`attention`]). A pass runs on
+//! multiply-adds over the whole inner dimension (`tile.rs`); sums over a row use sixteen lanes by absolute position
+//! (`math.rs`); attention touches only positions that a row may see, in ascending order (`attention.rs`). A pass runs on
 //! one thread; several passes run side by side.
 
 mod array;
