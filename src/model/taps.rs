@@ -36,7 +36,8 @@ impl<'a, K: Kernels> Taps<'a, K> {
         Self { kernels, captures: &[], edits: &[], first: 0, captured: BTreeMap::new() }
     }
 
-    /// For a pass whose first row stands at position `first`. The sites must have been checked with [`check`].
+    /// For a pass whose first row stands at position `first`. The sites must have been checked by
+    /// [`super::Decoder::check_sites`].
     pub fn new(kernels: &'a K, captures: &'a [Site], edits: &'a [Edit], first: usize) -> Self {
         Self { kernels, captures, edits, first, captured: BTreeMap::new() }
     }

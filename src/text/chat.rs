@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
+use fancy_regex::Regex;
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, ErrorKind, Value};
 use serde::Serialize;
 use serde_json::Value as Json;
 
 use crate::error::{Error, Result};
-use crate::util::{files, jinja};
+use crate::util::{files, jinja, python};
 
 const MAX_TEMPLATE_BYTES: u64 = 4 << 20;
 /// What `strftime_now` tells a template: scores must not depend on the day.
@@ -76,31 +77,45 @@ impl ChatTemplate {
     /// # Errors
     /// A template that does not parse, refuses the turns (`raise_exception`), or runs out of fuel.
     pub fn render(&self, messages: &[Message], open_answer: bool) -> Result<String> {
+        if open_answer {
+            return self.render_turns(messages, true);
+        }
+        let mut marked = messages.to_vec();
+        let last =
+            marked.last_mut().ok_or_else(|| Error::bad("chat template: expected a turn to leave open, found none"))?;
+        let content = last.content.trim().to_owned();
+        last.content += END_TAG;
+        leave_open(&self.render_turns(&marked, false)?, &content)
+    }
+
+    fn render_turns(&self, messages: &[Message], open_answer: bool) -> Result<String> {
         let env = environment()?;
-        // `generation` blocks mark what training masks; for a text they are nothing.
-        let source = self.source.replace("{% generation %}", "").replace("{% endgeneration %}", "");
+        let bad = |e: &dyn std::fmt::Display| Error::bad(format!("chat template: {e}"));
+        // `generation` blocks mark what training masks; for a text they hold what they hold.
+        let begin = Regex::new(r"\{%([-+]?)\s*generation\s*([-+]?)%\}").map_err(|e| bad(&e))?;
+        let end = Regex::new(r"\{%([-+]?)\s*endgeneration\s*([-+]?)%\}").map_err(|e| bad(&e))?;
+        let source = begin.replace_all(&self.source, "{%$1 if true $2%}");
+        let source = end.replace_all(&source, "{%$1 endif $2%}");
         let mut values: Vec<(String, Value)> = self.specials.iter().map(|(k, v)| (k.clone(), Value::from(v))).collect();
         values.push(("messages".to_owned(), jinja::value(messages)));
         values.push(("add_generation_prompt".to_owned(), Value::from(open_answer)));
         values.push(("tools".to_owned(), Value::from(())));
         values.push(("documents".to_owned(), Value::from(())));
-        let text = env
-            .render_str(&source, Value::from_pairs(values))
-            .map_err(|e| Error::bad(format!("chat template: {}", jinja::explain(&e))))?;
-        if open_answer {
-            return Ok(text);
-        }
-        leave_open(&text, messages)
+        env.render_str(&source, Value::from_pairs(values)).map_err(|e| bad(&jinja::explain(&e)))
     }
 }
 
-/// Cuts everything after the last message's content, as `continue_final_message` does in transformers.
-fn leave_open(text: &str, messages: &[Message]) -> Result<String> {
-    let last = messages.last().map_or("", |message| message.content.trim());
-    let at = text
-        .rfind(last)
-        .ok_or_else(|| Error::bad("chat template: expected the last turn's content in the text, found it changed"))?;
-    Ok(text[..at + last.len()].to_owned())
+/// Stands at the end of a turn that is to stay open, as in transformers' `continue_final_message`.
+const END_TAG: &str = "CONTINUE_FINAL_MESSAGE_TAG ";
+
+/// Cuts at the last tag. Where the template trimmed the turn, the space after the tag is gone and the text is trimmed
+/// there as well.
+fn leave_open(text: &str, content: &str) -> Result<String> {
+    let at = text.rfind(END_TAG.trim_end()).filter(|_| text.contains(content));
+    let at =
+        at.ok_or_else(|| Error::bad("chat template: expected the last turn's content in the text, found it changed"))?;
+    let before = &text[..at];
+    Ok(if text[at..].starts_with(END_TAG) { before } else { python::rstrip(before) }.to_owned())
 }
 
 /// As `transformers` sets Jinja2 up: blocks trimmed, undefined names allowed, `raise_exception` and `strftime_now`.
@@ -133,7 +148,7 @@ mod tests {
         let turns = [Message::new("user", "Hi"), Message::new("assistant", "Answer: ")];
         let text = template.render(&turns[..1], true).unwrap();
         assert_eq!(text, "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
-        assert!(template.render(&turns, false).unwrap().ends_with("assistant\nAnswer:"));
+        assert!(template.render(&turns, false).unwrap().ends_with("assistant\nAnswer: "));
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub fn encode_by_length(tokenizer: &Tokenizer, context: &str, continuation: &str
     let kept = python::rstrip(context);
     let whole = tokenizer.encode(&[context, continuation].concat())?;
     let start = tokenizer.encode(kept)?.len();
+    if start == 0 {
+        return Err(Error::bad("expected a context of at least one token, found white space only")
+            .help("the profile `veval-1` puts the prefix token before it"));
+    }
     if start >= whole.len() {
         return Err(Error::bad(
             "expected tokens of the continuation after those of the context, found none: a token spans both",

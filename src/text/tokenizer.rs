@@ -21,7 +21,8 @@ pub struct Tokenizer {
     fingerprint: String,
     bos: Option<u32>,
     eos: Option<u32>,
-    /// `add_bos_token`, when the folder or the user says it; `None` leaves it to the template in `tokenizer.json`.
+    /// What the user says; `None` leaves it to the template in `tokenizer.json`. The folder's `add_bos_token` has no
+    /// say: transformers 5.23 drops it where there is a `tokenizer.json`.
     add_bos: Option<bool>,
     model_max_length: Option<usize>,
     chat: Option<ChatTemplate>,
@@ -44,6 +45,7 @@ impl Tokenizer {
         // Stored padding and truncation would silently change what is scored.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| bad(&e))?;
+        keep_offsets_whole(&mut inner).map_err(|e| bad(&e))?;
 
         let config = optional_json(&folder.join("tokenizer_config.json"))?;
         let specials = optional_json(&folder.join("special_tokens_map.json"))?;
@@ -62,7 +64,7 @@ impl Tokenizer {
             path,
             bos,
             eos,
-            add_bos: config.get("add_bos_token").and_then(Value::as_bool),
+            add_bos: None,
             model_max_length: config
                 .get("model_max_length")
                 .and_then(Value::as_f64)
@@ -86,7 +88,8 @@ impl Tokenizer {
         self.inner.get_vocab(true).values().max().map_or(0, |&id| id as usize + 1)
     }
 
-    /// Overrides whether a beginning-of-sequence token is put before texts.
+    /// Overrides what stands before texts: `true` puts the beginning-of-sequence token and nothing else, `false` no
+    /// special token at all, as lm-evaluation-harness's `add_bos_token` does.
     #[must_use]
     pub fn with_bos(mut self, add_bos: Option<bool>) -> Self {
         self.add_bos = add_bos.or(self.add_bos);
@@ -130,17 +133,9 @@ impl Tokenizer {
             }
             None => false,
         };
-        let mut spans = self.encode_raw(text, !has_prefix)?;
-        if has_prefix {
-            return Ok(spans);
-        }
-        if let (Some(add), Some(bos)) = (self.add_bos, self.bos) {
-            let starts = spans.first().is_some_and(|(id, _)| *id == bos);
-            if add && !starts {
-                spans.insert(0, (bos, 0));
-            } else if !add && starts {
-                spans.remove(0);
-            }
+        let mut spans = self.encode_raw(text, !has_prefix && self.add_bos.is_none())?;
+        if let (false, Some(true), Some(bos)) = (has_prefix, self.add_bos, self.bos) {
+            spans.insert(0, (bos, 0));
         }
         Ok(spans)
     }
@@ -179,8 +174,35 @@ impl Tokenizer {
     }
 }
 
+/// Switches `trim_offsets` off: with it the white space of a token does not count as its piece, and a token that spans
+/// context and continuation would look like a part of the context. Ids do not change.
+fn keep_offsets_whole(tokenizer: &mut tokenizers::Tokenizer) -> Result<(), Box<dyn std::error::Error>> {
+    fn switch_off(value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                for (key, value) in map {
+                    if key == "trim_offsets" {
+                        *value = Value::Bool(false);
+                    } else {
+                        switch_off(value);
+                    }
+                }
+            }
+            Value::Array(list) => list.iter_mut().for_each(switch_off),
+            _ => {}
+        }
+    }
+    if let Some(processor) = tokenizer.get_post_processor() {
+        let mut value = serde_json::to_value(processor)?;
+        switch_off(&mut value);
+        let processor: tokenizers::PostProcessorWrapper = serde_json::from_value(value)?;
+        tokenizer.with_post_processor(Some(processor));
+    }
+    Ok(())
+}
+
 fn fingerprint(tokenizer: &[u8], config: &Map<String, Value>) -> String {
-    let settings: Map<String, Value> = ["bos_token", "eos_token", "add_bos_token", "model_max_length", "chat_template"]
+    let settings: Map<String, Value> = ["bos_token", "eos_token", "model_max_length", "chat_template"]
         .iter()
         .filter_map(|key| Some(((*key).to_owned(), config.get(*key)?.clone())))
         .collect();

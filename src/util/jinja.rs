@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use fancy_regex::Regex;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Rest, Serde, Value};
+use minijinja::value::{Kwargs, Rest, Serde, Value};
 use minijinja::{Environment, Error, ErrorKind, State, UndefinedBehavior};
 
 use super::python;
@@ -79,33 +79,46 @@ fn split_last_word(text: &str) -> Vec<String> {
 }
 
 /// Python's `json.dumps(value, ensure_ascii=False)`, which chat templates of `transformers` get: `", "` and `": "`
-/// between parts, nothing escaped for HTML.
-fn to_json(value: &Value) -> Result<Value, Error> {
+/// between parts, nothing escaped for HTML; with `indent`, one part a line.
+fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
+    let indent: Option<usize> = options.get("indent")?;
+    let _: Option<bool> = options.get("ensure_ascii")?;
+    options.assert_all_used()?;
     let json = serde_json::to_value(value).map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
     let mut out = String::new();
-    write_python_json(&json, &mut out);
+    write_python_json(&json, indent, 1, &mut out);
     Ok(Value::from_safe_string(out))
 }
 
-fn write_python_json(value: &serde_json::Value, out: &mut String) {
+fn write_python_json(value: &serde_json::Value, indent: Option<usize>, depth: usize, out: &mut String) {
     use serde_json::Value as Json;
+    let line = |depth: usize| indent.map(|indent| format!("\n{}", " ".repeat(indent * depth)));
+    let between = |index: usize| match (line(depth), index) {
+        (Some(line), 0) => line,
+        (Some(line), _) => format!(",{line}"),
+        (None, 0) => String::new(),
+        (None, _) => ", ".to_owned(),
+    };
+    let end = line(depth - 1).unwrap_or_default();
     match value {
-        Json::Array(items) => {
+        Json::Array(items) if !items.is_empty() => {
             out.push('[');
             for (index, item) in items.iter().enumerate() {
-                out.push_str(if index > 0 { ", " } else { "" });
-                write_python_json(item, out);
+                out.push_str(&between(index));
+                write_python_json(item, indent, depth + 1, out);
             }
+            out.push_str(&end);
             out.push(']');
         }
-        Json::Object(map) => {
+        Json::Object(map) if !map.is_empty() => {
             out.push('{');
             for (index, (key, item)) in map.iter().enumerate() {
-                out.push_str(if index > 0 { ", " } else { "" });
+                out.push_str(&between(index));
                 out.push_str(&Json::String(key.clone()).to_string());
                 out.push_str(": ");
-                write_python_json(item, out);
+                write_python_json(item, indent, depth + 1, out);
             }
+            out.push_str(&end);
             out.push('}');
         }
         plain => out.push_str(&plain.to_string()),

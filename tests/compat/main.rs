@@ -8,8 +8,11 @@
     reason = "tensor names and digests"
 )]
 
+mod chat;
 mod preprocess;
 mod prompts;
 mod random_checkpoint;
 mod scores;
+mod seams;
 mod support;
+mod tokenizers;
