@@ -80,6 +80,7 @@ fn split_last_word(text: &str) -> Vec<String> {
 
 /// Python's `json.dumps(value, ensure_ascii=False)`, which chat templates of `transformers` get: `", "` and `": "`
 /// between parts, nothing escaped for HTML; with `indent`, one part a line.
+#[expect(clippy::needless_pass_by_value, reason = "the signature that minijinja calls")]
 fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let _: Option<bool> = options.get("ensure_ascii")?;
