@@ -1,9 +1,9 @@
 //! Continuing a prompt token by token.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::kernels::Kernels;
-use crate::model::{Decoder, Taps, first_largest, score_token};
-use crate::request::{Request, Response, Sampling};
+use crate::model::{Cache, Decoder, Taps, first_largest, score_token};
+use crate::request::{Edit, Response, Sampling};
 use crate::text::Tokenizer;
 
 /// When and how to go on.
@@ -17,39 +17,33 @@ pub(super) struct Generation<'a> {
 
 /// Generates until an end token, a stop text anywhere in what was generated (also across token borders), `max_tokens`,
 /// or the model's longest input. The text is cut before the first occurrence of each stop text, in the order of the
-/// list, and has no special tokens.
+/// list, and has no special tokens. Goes on from a prompt's keys and values and the logits after its last token.
 pub(super) fn generate<K: Kernels>(
     decoder: &Decoder<K>,
     tokenizer: &Tokenizer,
-    request: &Request,
+    edits: &[Edit],
+    (mut cache, mut logits): (Cache<K>, Vec<f32>),
     limits: &Generation<'_>,
 ) -> Result<Response> {
-    decoder.check_sites(&[], &request.edits)?;
-    let (mut cache, mut input) = (decoder.empty_cache(), request.tokens.to_vec());
     let (mut tokens, mut log_probs, mut text) = (Vec::new(), Vec::new(), String::new());
-    if input.is_empty() {
-        return Err(Error::bad("expected at least one token in the prompt, found none"));
-    }
-    while tokens.len() < limits.max_tokens && cache.length() + input.len() <= limits.max_length {
-        let mut taps = Taps::new(decoder.kernels(), &[], &request.edits, cache.length());
-        let hidden = decoder.forward(&input, &mut cache, &mut taps)?;
-        let logits = decoder.host_logits(&hidden, &[input.len() - 1])?.values;
+    while tokens.len() < limits.max_tokens {
         let next = match limits.sampling {
             Sampling::Greedy => first_largest(&logits) as u32,
         };
         tokens.push(next);
         log_probs.push(score_token(&logits, next).log_prob);
-        if limits.ends.contains(&next) {
+        text = tokenizer.decode(&tokens)?;
+        let stopped = limits.stop.iter().any(|stop| !stop.is_empty() && text.contains(stop));
+        if stopped
+            || limits.ends.contains(&next)
+            || tokens.len() == limits.max_tokens
+            || cache.length() == limits.max_length
+        {
             break;
         }
-        text = tokenizer.decode(&tokens)?;
-        if limits.stop.iter().any(|stop| !stop.is_empty() && text.contains(stop)) {
-            break;
-        }
-        input = vec![next];
-    }
-    if tokens.last().is_some_and(|last| limits.ends.contains(last)) {
-        text = tokenizer.decode(&tokens)?;
+        let mut taps = Taps::new(decoder.kernels(), &[], edits, cache.length());
+        let hidden = decoder.forward(&[next], &mut cache, &mut taps)?;
+        logits = decoder.host_logits(&hidden, &[0])?.values;
     }
     Ok(Response::Generate { text: cut(&text, limits.stop).to_owned(), tokens, log_probs })
 }

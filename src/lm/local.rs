@@ -1,12 +1,12 @@
 //! A checkpoint folder, run on this machine.
 
+use std::ops::Range;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc;
 
 use serde_json::Value;
 
 use super::generate::{Generation, generate};
+use super::tree::{Answers, walk};
 use super::{LanguageModel, ModelInfo, Sink};
 use crate::ckpt::Config;
 use crate::ctx;
@@ -21,8 +21,6 @@ use crate::util::files;
 
 /// lm-evaluation-harness's length for models that name none.
 const DEFAULT_MAX_LENGTH: usize = 2048;
-/// Answers that may wait for the sink, per thread.
-const BACKLOG: usize = 64;
 
 /// How a checkpoint is loaded and run.
 #[derive(Debug, Clone)]
@@ -94,34 +92,91 @@ impl<K: Kernels> Local<K> {
         &self.decoder
     }
 
-    /// Answers one group of a plan: requests that share a forward pass.
-    fn answer(&self, group: &[usize], requests: &[Request]) -> Result<Vec<(usize, Response)>> {
-        let first = &requests[group[0]];
-        match &first.ask {
-            Ask::Score { .. } => self.score(group, requests),
-            Ask::Roll { windows } => Ok(vec![(group[0], Response::Roll(self.roll(first, windows)?))]),
-            Ask::Generate { stop, max_tokens, sampling } => {
-                let limits = Generation {
-                    stop,
-                    max_tokens: *max_tokens,
-                    sampling: *sampling,
-                    ends: &self.ends,
-                    max_length: self.info.max_length,
-                };
-                let response = generate(&self.decoder, &self.tokenizer, first, &limits)?;
-                Ok(vec![(group[0], response)])
-            }
-            Ask::Logits { positions, top_k } => {
-                Ok(vec![(group[0], Response::Logits(self.logits(first, positions, *top_k)?))])
-            }
+    /// Runs one node of a plan after what its parent left, and answers the requests that end there.
+    fn visit(&self, plan: &Plan, index: usize, parent: Option<&Cache<K>>) -> Result<(Cache<K>, Answers)> {
+        let node = plan.node(index);
+        let requests = plan.requests();
+        let first = &requests[node.request];
+        let mut cache = parent.cloned().unwrap_or_else(|| self.decoder.empty_cache());
+        if node.range.is_empty() {
+            let answers = node.ending.iter().map(|&request| Ok((request, self.alone(&requests[request])?)));
+            return Ok((cache, answers.collect::<Result<_>>()?));
+        }
+        self.decoder.check_sites(&[], &first.edits)?;
+        let hidden = self.pass(first, node.range.clone(), &mut cache)?;
+        let last = node.range.len() - 1;
+        let openings: Vec<(usize, u32)> = node
+            .ending
+            .iter()
+            .filter_map(|&index| Some((last, *requests[index].tokens.get(node.range.end)?)))
+            .collect();
+        let mut openings = self.decoder.score(&hidden, &openings)?.into_iter();
+        let answer = |&index: &usize| {
+            let request = &requests[index];
+            let response = match &request.ask {
+                Ask::Score { .. } => {
+                    let opening = openings.next().ok_or_else(|| Error::internal("a score without continuation"))?;
+                    self.continuation(request, node.range.end, opening, &cache)?
+                }
+                Ask::Generate { stop, max_tokens, sampling } => {
+                    let limits = Generation {
+                        stop,
+                        max_tokens: *max_tokens,
+                        sampling: *sampling,
+                        ends: &self.ends,
+                        max_length: self.info.max_length,
+                    };
+                    let logits = self.decoder.host_logits(&hidden, &[last])?.values;
+                    generate(&self.decoder, &self.tokenizer, &request.edits, (cache.clone(), logits), &limits)?
+                }
+                _ => return Err(Error::internal("a request that should stand alone has a context")),
+            };
+            Ok((index, response))
+        };
+        let answers = node.ending.iter().map(answer).collect::<Result<_>>()?;
+        Ok((cache, answers))
+    }
+
+    /// Tokens of a request, after the positions in the cache.
+    fn pass(&self, request: &Request, range: Range<usize>, cache: &mut Cache<K>) -> Result<K::Array> {
+        let mut taps = Taps::new(self.decoder.kernels(), &[], &request.edits, cache.length());
+        self.decoder.forward(&request.tokens[range], cache, &mut taps)
+    }
+
+    /// Scores of `tokens[start..]`, the first of which the context's last row has scored already.
+    fn continuation(
+        &self,
+        request: &Request,
+        start: usize,
+        opening: ScoredToken,
+        context: &Cache<K>,
+    ) -> Result<Response> {
+        let mut scored = vec![opening];
+        let end = request.tokens.len() - 1;
+        if end > start {
+            let hidden = self.pass(request, start..end, &mut context.clone())?;
+            let wanted: Vec<(usize, u32)> = request.tokens[start + 1..].iter().copied().enumerate().collect();
+            scored.extend(self.decoder.score(&hidden, &wanted)?);
+        }
+        Ok(Response::Score(scored))
+    }
+
+    /// Requests that share nothing.
+    fn alone(&self, request: &Request) -> Result<Response> {
+        match &request.ask {
+            Ask::Roll { windows } => Ok(Response::Roll(self.roll(request, windows)?)),
+            Ask::Logits { positions, top_k } => Ok(Response::Logits(self.logits(request, positions, *top_k)?)),
             Ask::Capture { sites } => {
-                self.decoder.check_sites(sites, &first.edits)?;
-                let mut taps = Taps::new(self.decoder.kernels(), sites, &first.edits, 0);
-                self.decoder.forward(&first.tokens, &mut self.decoder.empty_cache(), &mut taps)?;
-                Ok(vec![(group[0], Response::Capture(taps.into_captured()?))])
+                self.decoder.check_sites(sites, &request.edits)?;
+                let mut taps = Taps::new(self.decoder.kernels(), sites, &request.edits, 0);
+                self.decoder.forward(&request.tokens, &mut self.decoder.empty_cache(), &mut taps)?;
+                Ok(Response::Capture(taps.into_captured()?))
             }
             Ask::Grad(_) => Err(Error::bad("gradients need a model that was loaded for them")
                 .help("load it with tracked kernels and ask the decoder")),
+            Ask::Score { .. } | Ask::Generate { .. } => {
+                Err(Error::bad("expected at least one token of context, found none"))
+            }
         }
     }
 
@@ -129,35 +184,6 @@ impl<K: Kernels> Local<K> {
         self.decoder.check_sites(&[], &request.edits)?;
         let mut taps = Taps::new(self.decoder.kernels(), &[], &request.edits, 0);
         self.decoder.forward(tokens, &mut self.decoder.empty_cache(), &mut taps)
-    }
-
-    /// The common context once, then every continuation over a copy of its keys and values.
-    fn score(&self, group: &[usize], requests: &[Request]) -> Result<Vec<(usize, Response)>> {
-        let first = &requests[group[0]];
-        let Ask::Score { start } = first.ask else {
-            return Err(Error::internal("a group of scores holds another request"));
-        };
-        self.decoder.check_sites(&[], &first.edits)?;
-        let forward = |tokens: &[u32], cache: &mut Cache<K>| {
-            let mut taps = Taps::new(self.decoder.kernels(), &[], &first.edits, cache.length());
-            self.decoder.forward(tokens, cache, &mut taps)
-        };
-        let mut context = self.decoder.empty_cache();
-        let hidden = forward(&first.tokens[..start], &mut context)?;
-        let openings: Vec<(usize, u32)> =
-            group.iter().map(|&index| (start - 1, requests[index].tokens[start])).collect();
-        let openings = self.decoder.score(&hidden, &openings)?;
-        let one = |(&index, opening): (&usize, ScoredToken)| {
-            let continuation = &requests[index].tokens[start..];
-            let mut scored = vec![opening];
-            if continuation.len() > 1 {
-                let hidden = forward(&continuation[..continuation.len() - 1], &mut context.clone())?;
-                let wanted: Vec<(usize, u32)> = continuation[1..].iter().copied().enumerate().collect();
-                scored.extend(self.decoder.score(&hidden, &wanted)?);
-            }
-            Ok((index, Response::Score(scored)))
-        };
-        group.iter().zip(openings).map(one).collect()
     }
 
     fn roll(&self, request: &Request, windows: &[Window]) -> Result<Vec<ScoredToken>> {
@@ -194,31 +220,7 @@ impl<K: Kernels> LanguageModel for Local<K> {
     }
 
     fn execute(&self, plan: &Plan, sink: &mut Sink<'_>) -> Result<()> {
-        let (next, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
-        let (sender, receiver) = mpsc::sync_channel(self.threads * BACKLOG);
-        std::thread::scope(|scope| {
-            for _ in 0..self.threads {
-                let sender = sender.clone();
-                let (next, stop) = (&next, &stop);
-                scope.spawn(move || {
-                    while !stop.load(Ordering::Relaxed) {
-                        let Some(group) = plan.groups().get(next.fetch_add(1, Ordering::Relaxed)) else { return };
-                        // The receiver is gone only when the run has failed already.
-                        if sender.send(self.answer(group, plan.requests())).is_err() {
-                            return;
-                        }
-                    }
-                });
-            }
-            drop(sender);
-            let result = receiver.iter().try_for_each(|answers| {
-                let answers: Vec<(usize, Response)> = answers?;
-                answers.into_iter().try_for_each(|(index, response)| sink(index, response))
-            });
-            stop.store(true, Ordering::Relaxed);
-            drop(receiver);
-            result
-        })
+        walk(plan, self.threads, |node, parent| self.visit(plan, node, parent), sink)
     }
 }
 

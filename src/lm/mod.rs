@@ -3,6 +3,7 @@
 mod fake;
 mod generate;
 mod local;
+mod tree;
 
 pub use fake::Fake;
 pub use local::{Local, LocalOptions, max_length};

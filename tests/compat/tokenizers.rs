@@ -280,7 +280,7 @@ fn a_chat_template_comes_from_its_own_file_else_from_the_settings() {
         let mut files = vec![("tokenizer_config.json", config)];
         files.extend(file.map(|text| ("chat_template.jinja", text)));
         let tokenizer = open(&words(NOTHING), &files);
-        assert_eq!(tokenizer.chat().map(|template| template.source()), wanted, "{config}");
+        assert_eq!(tokenizer.chat().map(veval::text::ChatTemplate::source), wanted, "{config}");
     }
     let config = r#"{"bos_token": {"content": "<s>"}, "chat_template": "{{ bos_token }}{{ eos_token }}|"}"#;
     let tokenizer = open(&words(NOTHING), &[("tokenizer_config.json", config)]);
