@@ -28,7 +28,10 @@ impl Events for Progress {
     fn event(&mut self, event: &Event<'_>) {
         match event {
             Event::Loading { checkpoint } => self.say(&format!("{checkpoint}: loading")),
-            Event::Planned { checkpoint, items, tokens_requested, tokens_forwarded } => {
+            Event::Planned { checkpoint, items, done, tokens_requested, tokens_forwarded } => {
+                if *done > 0 {
+                    self.say(&format!("{checkpoint}: going on after {done} recorded items"));
+                }
                 self.say(&format!("{checkpoint}: {items} items, {tokens_requested} tokens of which {tokens_forwarded} go through the model"));
                 if self.shown {
                     let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} items, {per_sec}, {eta} left");

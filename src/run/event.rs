@@ -9,10 +9,12 @@ pub enum Event<'a> {
     Loading {
         checkpoint: &'a str,
     },
-    /// Work begins: items, and input tokens that will go through the model.
+    /// Work begins: items, how many of them an interrupted run has recorded, and input tokens that will go through
+    /// the model.
     Planned {
         checkpoint: &'a str,
         items: usize,
+        done: usize,
         tokens_requested: usize,
         tokens_forwarded: usize,
     },

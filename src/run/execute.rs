@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::encode::Encoded;
+use super::encode::{Encoded, EncodedItem};
 use super::event::{Event, Events};
 use super::prepare::Prepared;
 use super::score::{sample_metrics, score};
@@ -51,22 +51,30 @@ pub fn run_checkpoint(
         events.event(&Event::AlreadyScored { checkpoint: name });
         return Ok(Outcomes { folder, manifest: known, rows });
     }
-    let (plan, owners) = plan(encoded);
+    let (mut writer, mut samples) = folder.begin(&manifest, !options.again)?;
+    let id = |item: &EncodedItem| &prepared.tasks[item.task].items[item.item].id;
+    let agreeing = samples.iter().zip(&encoded.items).take_while(|(sample, item)| sample.item == *id(item)).count();
+    if agreeing < samples.len() {
+        // Not the record that its key promised: begin again.
+        (writer, samples) = folder.begin(&manifest, false)?;
+    }
+    let done = samples.len();
+    let (plan, owners) = plan(encoded, done);
     events.event(&Event::Planned {
         checkpoint: name,
         items: encoded.items.len(),
+        done,
         tokens_requested: plan.tokens_requested(),
         tokens_forwarded: plan.tokens_forwarded(),
     });
-    let writer = folder.begin(&manifest)?;
     let mut recorder = Recorder {
         prepared,
         encoded,
         records: &manifest.tasks,
         writer,
         answers: answers(encoded),
-        next: 0,
-        samples: Vec::new(),
+        next: done,
+        samples,
     };
     model.execute(&plan, &mut |request, response| {
         let (item, position) = owners[request];
@@ -88,14 +96,11 @@ pub fn run_checkpoint(
     Ok(Outcomes { folder, manifest, rows })
 }
 
-/// All requests, and the item and position that each belongs to.
-fn plan(encoded: &Encoded) -> (Plan, Vec<(usize, usize)>) {
-    let owned = encoded
-        .items
-        .iter()
-        .enumerate()
-        .flat_map(|(item, e)| (0..e.requests.len()).map(move |position| (item, position)));
-    let requests: Vec<Request> = encoded.items.iter().flat_map(|item| item.requests.iter().cloned()).collect();
+/// The requests of the items from `done` on, and the item and position that each belongs to.
+fn plan(encoded: &Encoded, done: usize) -> (Plan, Vec<(usize, usize)>) {
+    let left = encoded.items.iter().enumerate().skip(done);
+    let owned = left.clone().flat_map(|(item, e)| (0..e.requests.len()).map(move |position| (item, position)));
+    let requests: Vec<Request> = left.flat_map(|(_, item)| item.requests.iter().cloned()).collect();
     (Plan::new(requests), owned.collect())
 }
 
@@ -125,6 +130,9 @@ impl Recorder<'_> {
             self.writer.write(&sample)?;
             self.samples.push(sample);
             self.next += 1;
+        }
+        if self.next > before {
+            self.writer.flush()?;
         }
         Ok(self.next - before)
     }

@@ -1,7 +1,7 @@
 //! Opening, filling and reading run folders.
 
 use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use super::manifest::{Manifest, RUN_SCHEMA, Status};
@@ -64,22 +64,29 @@ impl RunFolder {
         Ok(Some(manifest))
     }
 
-    /// Starts a run: what an earlier one left is removed, the manifest says `running`.
-    pub fn begin(&self, manifest: &Manifest) -> Result<SampleWriter> {
+    /// Starts a run, or goes on with an interrupted one of the same key: the samples that were written whole are
+    /// handed back, a torn last line is cut off. What a run of another key left is removed. The manifest says
+    /// `running` until [`Self::finish`].
+    pub fn begin(&self, manifest: &Manifest, resume: bool) -> Result<(SampleWriter, Vec<Sample>)> {
         files::create_folder(&self.path)?;
+        let same = |known: Manifest| resume && known.status == Status::Running && known.key == manifest.key;
+        let known = self.manifest()?.is_some_and(same);
+        let path = self.samples_path();
+        let (samples, length) = if known && path.exists() { whole_samples(&path)? } else { (Vec::new(), 0) };
         let metrics = self.metrics_path();
         if metrics.exists() {
             std::fs::remove_file(&metrics).map_err(|e| Error::io("remove", &metrics, &e))?;
         }
-        let path = self.samples_path();
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(&path)
-            .map_err(|e| Error::io("create", &path, &e))?;
+        let open = || {
+            let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
+            file.set_len(length)?;
+            let mut file = BufWriter::new(file);
+            file.seek(SeekFrom::End(0))?;
+            Ok(file)
+        };
+        let file = open().map_err(|e: std::io::Error| Error::io("create", &path, &e))?;
         self.write_manifest(manifest)?;
-        Ok(SampleWriter { path, file: BufWriter::new(file) })
+        Ok((SampleWriter { path, file }, samples))
     }
 
     /// Marks the run complete, once all samples are on disk.
@@ -118,10 +125,31 @@ impl SampleWriter {
         self.file.write_all(&line).map_err(|e| Error::io("append to", &self.path, &e))
     }
 
+    /// Hands everything to the system, so that a killed process loses nothing that was written.
+    pub fn flush(&mut self) -> Result<()> {
+        self.file.flush().map_err(|e| Error::io("append to", &self.path, &e))
+    }
+
     fn close(self) -> Result<()> {
         let path = self.path;
         let file = self.file.into_inner().map_err(|e| Error::io("write", &path, e.error()))?;
         file.sync_all().map_err(|e| Error::io("write", &path, &e))
+    }
+}
+
+/// The samples at the head of a file that are whole, and the bytes that they take.
+fn whole_samples(path: &Path) -> Result<(Vec<Sample>, u64)> {
+    let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
+    let (mut reader, mut line) = (BufReader::new(file), Vec::new());
+    let (mut samples, mut length) = (Vec::new(), 0);
+    loop {
+        line.clear();
+        let read = reader.read_until(b'\n', &mut line).map_err(|e| Error::io("read", path, &e))?;
+        match line.strip_suffix(b"\n").map(serde_json::from_slice::<Sample>) {
+            Some(Ok(sample)) => samples.push(sample),
+            _ => return Ok((samples, length)),
+        }
+        length += read as u64;
     }
 }
 
