@@ -25,7 +25,14 @@ pub struct Sample {
     pub truncated: usize,
     pub outcome: Outcome,
     /// `metric` or `metric,filter`; ratios as this item's own ratio.
+    #[serde(deserialize_with = "nullable")]
     pub metrics: BTreeMap<String, f64>,
+}
+
+/// JSON has no NaN: it is written as null.
+fn nullable<'de, D: serde::Deserializer<'de>>(from: D) -> Result<BTreeMap<String, f64>, D::Error> {
+    let values = BTreeMap::<String, Option<f64>>::deserialize(from)?;
+    Ok(values.into_iter().map(|(name, value)| (name, value.unwrap_or(f64::NAN))).collect())
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]

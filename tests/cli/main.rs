@@ -1,0 +1,9 @@
+//! The program as people run it: results, errors, exit codes, bytes.
+
+#![expect(clippy::format_collect, reason = "rows of small files")]
+
+mod bad_input;
+mod run;
+mod series;
+mod show;
+mod support;

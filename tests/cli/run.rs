@@ -1,0 +1,192 @@
+//! What a run leaves, and that its bytes depend on nothing that they should not.
+
+use crate::support::{Bench, Ran, edit_json, example, ran, root};
+
+fn run(bench: &Bench, more: &[&str]) -> Ran {
+    let suite = bench.suite("");
+    let checkpoint = example(700);
+    let ran = bench.veval(&[&["run", suite.to_str().unwrap(), checkpoint.to_str().unwrap()], more].concat());
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    ran
+}
+
+#[test]
+fn a_run_is_a_folder() {
+    let bench = Bench::new();
+    let out = run(&bench, &[]).out;
+    assert!(out.contains("towns") && out.contains("acc_norm") && out.contains("step700"), "{out}");
+    let manifest: serde_json::Value = serde_json::from_str(&bench.read("runs/mini/step700/run.json")).unwrap();
+    assert_eq!((manifest["schema"].as_str(), manifest["status"].as_str()), (Some("veval.run/1"), Some("complete")));
+    assert_eq!((manifest["step"].as_u64(), manifest["model"]["family"].as_str()), (Some(700), Some("llama")));
+    let samples = bench.read("runs/mini/step700/samples.jsonl");
+    assert_eq!(samples.lines().count(), 4);
+    let sample: serde_json::Value = serde_json::from_str(samples.lines().next().unwrap()).unwrap();
+    assert_eq!((sample["task"].as_str(), sample["slices"]["kind"].as_str()), (Some("towns"), Some("a")));
+    assert_eq!(sample["outcome"]["choices"]["choices"].as_array().unwrap().len(), 3);
+    let csv = bench.read("runs/mini/step700/metrics.csv");
+    assert!(csv.starts_with(
+        "suite,series,checkpoint,step,tokens,task,slice,filter,shots,metric,value,stderr,ci_lo,ci_hi,n,profile\n"
+    ));
+    assert!(csv.contains(",kind=a,") && csv.contains(",kind==b,") && csv.contains(",veval-1\n"), "{csv}");
+    let page = bench.read("runs/mini/report.html");
+    assert!(page.contains("towns") && !page.contains("<script") && !page.contains("http"), "self-contained");
+}
+
+#[test]
+fn the_same_work_is_not_done_twice() {
+    let bench = Bench::new();
+    let first = run(&bench, &[]).out;
+    let written = || std::fs::metadata(bench.path("runs/mini/step700/samples.jsonl")).unwrap().modified().unwrap();
+    let before = written();
+    assert_eq!(run(&bench, &[]).out, first);
+    assert_eq!(written(), before, "the record is taken as it is");
+    run(&bench, &["--again"]);
+    assert!(written() > before);
+    // Another limit is other work.
+    run(&bench, &["--limit", "2"]);
+    assert_eq!(bench.read("runs/mini/step700/samples.jsonl").lines().count(), 2);
+}
+
+#[test]
+fn a_changed_checkpoint_under_the_same_path_is_scored_anew() {
+    let bench = Bench::new();
+    let suite = bench.suite("");
+    let ckpt = bench.checkpoint("ckpt", 700);
+    let run = |bench: &Bench| bench.veval(&["run", suite.to_str().unwrap(), "ckpt", "--format", "csv"]).out;
+    let first = run(&bench);
+    edit_json(&ckpt.join("config.json"), |config| drop(config.insert("rms_norm_eps".into(), 0.5.into())));
+    let edited = run(&bench);
+    assert_ne!(first, edited, "an edited configuration is another model");
+    std::fs::copy(example(60).join("model.safetensors"), ckpt.join("model.safetensors")).unwrap();
+    assert_ne!(run(&bench), edited, "other weights are another model");
+}
+
+#[test]
+fn bytes_depend_on_the_work_alone() {
+    let suite = root().join("suites/example.toml");
+    let checkpoint = example(700);
+    let samples = |more: &[&str], isa: &str| {
+        let bench = Bench::new();
+        let mut command =
+            bench.command(&[&["run", suite.to_str().unwrap(), checkpoint.to_str().unwrap()], more].concat());
+        let ran = ran(&command.env("VEVAL_ISA", isa).output().unwrap());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let text = bench.read("runs/example/step700/samples.jsonl");
+        text.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let whole = samples(&["--threads", "1"], "");
+    assert_eq!(samples(&["--threads", "2"], ""), whole, "threads");
+    assert_eq!(samples(&["--threads", "7"], "portable"), whole, "threads and instruction set");
+    for task in ["facts", "sums", "copies"] {
+        let of_task: Vec<String> =
+            whole.iter().filter(|line| line.contains(&format!("{{\"task\":\"{task}\""))).cloned().collect();
+        assert_eq!(samples(&["--task", task], ""), of_task, "{task} alone");
+        assert_eq!(samples(&["--task", task, "--limit", "3"], ""), of_task[..3], "the first of {task}");
+    }
+}
+
+#[test]
+fn a_killed_run_goes_on_to_the_same_bytes() {
+    let suite = root().join("suites/example.toml");
+    let checkpoint = example(2500);
+    let arguments = ["run", suite.to_str().unwrap(), checkpoint.to_str().unwrap(), "--threads", "2"];
+    let (quiet, killed) = (Bench::new(), Bench::new());
+    assert_eq!(quiet.veval(&arguments).code, 0);
+    let record = "runs/example/step2500/samples.jsonl";
+    let mut most = 0;
+    for round in 0..8 {
+        let mut child = killed.command(&arguments).stdout(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(10 + 12 * round));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let lines = std::fs::read_to_string(killed.path(record)).map_or(0, |text| text.lines().count());
+        assert!(lines + 1 >= most, "a later start lost records: {lines} after {most}");
+        most = most.max(lines);
+    }
+    // A torn line, as a crash of the machine may leave.
+    let running = std::fs::read_to_string(killed.path("runs/example/step2500/run.json"))
+        .is_ok_and(|text| text.contains("\"running\""));
+    if running {
+        let text = std::fs::read(killed.path(record)).unwrap();
+        std::fs::write(killed.path(record), &text[..text.len().saturating_sub(20)]).unwrap();
+    }
+    assert_eq!(killed.veval(&arguments).code, 0);
+    assert_eq!(killed.read(record), quiet.read(record));
+    let table = "runs/example/step2500/metrics.csv";
+    assert_eq!(killed.read(table), quiet.read(table));
+}
+
+#[test]
+fn rescore_brings_the_table_back_without_the_model() {
+    let bench = Bench::new();
+    run(&bench, &[]);
+    let table = bench.read("runs/mini/step700/metrics.csv");
+    std::fs::remove_file(bench.path("runs/mini/step700/metrics.csv")).unwrap();
+    assert_eq!(bench.veval(&["rescore", "runs/mini/step700"]).code, 0);
+    assert_eq!(bench.read("runs/mini/step700/metrics.csv"), table);
+    // Other metrics, from another definition of the task.
+    let other = bench.suite("metrics = [\"exact_match\"]");
+    let ran = bench.veval(&["rescore", "runs/mini/step700", "--suite", other.to_str().unwrap(), "--format", "csv"]);
+    assert!(ran.code == 0 && ran.out.contains(",exact_match,") && !ran.out.contains(",acc,"), "{}{}", ran.out, ran.err);
+    assert_eq!(bench.veval(&["rescore", "rows.jsonl"]).code, 2);
+    // A record of a later format is refused.
+    edit_json(&bench.path("runs/mini/step700/run.json"), |run| drop(run.insert("schema".into(), "veval.run/2".into())));
+    let ran = bench.veval(&["rescore", "runs/mini/step700"]);
+    assert!(
+        ran.code == 2 && ran.err.contains("expected a run of format veval.run/1, found veval.run/2"),
+        "{}",
+        ran.err
+    );
+}
+
+#[test]
+fn formats_and_pipes() {
+    let bench = Bench::new();
+    let json: serde_json::Value = serde_json::from_str(&run(&bench, &["--format", "json"]).out).unwrap();
+    assert!(json.as_array().unwrap().iter().any(|row| row["metric"] == "acc" && row["n"] == 4));
+    let csv = run(&bench, &["--format", "csv"]).out;
+    assert!(csv::Reader::from_reader(csv.as_bytes()).records().all(|record| record.is_ok()));
+    assert_eq!(csv, bench.read("runs/mini/step700/metrics.csv"));
+    let script = format!(
+        "{} list tasks | head -c 1; {} schema | true",
+        env!("CARGO_BIN_EXE_veval"),
+        env!("CARGO_BIN_EXE_veval")
+    );
+    let output = std::process::Command::new("bash").args(["-o", "pipefail", "-c", &script]).output().unwrap();
+    assert!(output.status.success(), "a closed pipe is no error: {output:?}");
+    let dry = run(&bench, &["--dry-run"]).out;
+    assert!(dry.contains("towns") && dry.contains("all"), "{dry}");
+}
+
+/// Names and texts that come from files do no harm in a terminal, a page or a spreadsheet.
+#[test]
+fn hostile_names_stay_text() {
+    let bench = Bench::new();
+    bench.write(
+        "rows.jsonl",
+        "{\"q\": \"<script>alert(1)</script>\\u001b[31m\", \"kind\": \"<img src=x>\\u001b[2J\"}\n",
+    );
+    let task = "kind = \"generation\"\ndata = { file = \"rows.jsonl\" }\nprompt = \"{{ q }}\"\ntarget = \"q\"\nmax_tokens = 4\nslices = { kind = \"kind\" }";
+    let suite = bench.write(
+        "s.toml",
+        format!("schema = \"veval.suite/1\"\nname = \"=bad\"\n[[task]]\nname = \"=<b>\\u001b[31m\"\n{task}\n"),
+    );
+    let ran = bench.veval(&["run", suite.to_str().unwrap(), example(700).to_str().unwrap()]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    assert!(!ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'), "{}", ran.out);
+    let page = bench.read("runs/=bad/report.html");
+    assert!(!page.contains("<img") && !page.contains("<b>") && page.contains("&lt;b&gt;"));
+    let csv = bench.read("runs/=bad/step700/metrics.csv");
+    assert!(csv.contains("\n'=bad,") && csv.contains("'=<b>"), "{csv}");
+}
+
+#[test]
+fn a_prompt_that_is_too_long_is_cut_and_says_so() {
+    let bench = Bench::new();
+    let long = "Arlo lives in Alder . ".repeat(200);
+    bench.write("rows.jsonl", format!("{{\"q\": \"{long}\"}}\n"));
+    let suite = bench.write("s.toml", "schema = \"veval.suite/1\"\nname = \"long\"\n[[task]]\nname = \"t\"\nkind = \"cloze\"\ndata = { file = \"rows.jsonl\" }\nprompt = \"{{ q }}\"\ntarget = \"Arlo\"\n");
+    assert_eq!(bench.veval(&["run", suite.to_str().unwrap(), example(700).to_str().unwrap()]).code, 0);
+    let sample: serde_json::Value = serde_json::from_str(&bench.read("runs/long/step700/samples.jsonl")).unwrap();
+    assert!(sample["truncated"].as_u64().unwrap() > 500, "{sample}");
+}
