@@ -7,8 +7,8 @@ use super::args::ShowArguments;
 use super::print;
 use crate::error::{Error, Result};
 use crate::lm::max_length;
-use crate::run::{EncodedItem, Prepared, encode, prepare_task};
-use crate::suite::{DefinitionFile, Question, Task, read_task, shipped};
+use crate::run::{EncodedItem, Prepared, context, encode, prepare_task};
+use crate::suite::{DefinitionFile, Prompt, Question, Task, read_task, shipped};
 use crate::text::Tokenizer;
 use crate::util::files;
 use crate::util::suggest::nearest;
@@ -21,6 +21,13 @@ pub(super) fn show(arguments: &ShowArguments) -> Result<()> {
     let mut prepared = prepare_task(&task, arguments.data_dir.as_deref())?;
     let Some(item) = prepared.items.pop().filter(|item| item.row == arguments.item) else {
         return Err(Error::bad(format!("expected a row of the data, found {} while there are fewer", arguments.item)));
+    };
+    let tokenizer = arguments.tokens.as_deref().map(Tokenizer::open).transpose()?;
+    let prompt_text = |prompt: &Prompt| match &tokenizer {
+        Some(tokenizer) => context(tokenizer, task.chat, prompt),
+        None if task.chat => Err(Error::bad("expected a checkpoint whose chat template makes the prompt, found none")
+            .help("name it with --tokens")),
+        None => Ok(prompt.text()),
     };
     let mut text = String::new();
     let mut section = |title: &str, body: &str| {
@@ -43,7 +50,7 @@ pub(super) fn show(arguments: &ShowArguments) -> Result<()> {
     match &item.question {
         Question::Choices { prompts, choices, gold } => {
             for prompt in prompts {
-                section("prompt", &prompt.text());
+                section("prompt", &prompt_text(prompt)?);
             }
             for (index, choice) in choices.iter().enumerate() {
                 let right = if gold.contains(&index) { ", right" } else { "" };
@@ -52,24 +59,23 @@ pub(super) fn show(arguments: &ShowArguments) -> Result<()> {
             }
         }
         Question::Cloze { prompt, target } => {
-            section("prompt", &prompt.text());
+            section("prompt", &prompt_text(prompt)?);
             section("scored", &format!("{:?}", [prompt.continuation_delimiter(task.chat), target].concat()));
         }
         Question::Text { text, words, bytes } => section(&format!("scored: {words} words, {bytes} bytes"), text),
         Question::Generate { prompt, golds } => {
-            section("prompt", &prompt.text());
+            section("prompt", &prompt_text(prompt)?);
             for gold in golds {
                 section("right answer", gold);
             }
         }
     }
-    if let Some(folder) = &arguments.tokens {
-        let tokenizer = Tokenizer::open(folder)?;
-        let max_length = max_length(folder, &tokenizer)?;
+    if let (Some(folder), Some(tokenizer)) = (&arguments.tokens, &tokenizer) {
+        let max_length = max_length(folder, tokenizer)?;
         prepared.items = vec![item];
         let prepared = Prepared { suite: String::new(), suite_fingerprint: String::new(), tasks: vec![prepared] };
-        for encoded in encode(&prepared, &tokenizer, max_length, 1)?.items {
-            tokens(&encoded, &tokenizer, &mut section);
+        for encoded in encode(&prepared, tokenizer, max_length, 1)?.items {
+            tokens(&encoded, tokenizer, &mut section);
         }
     }
     print(&text)

@@ -35,6 +35,7 @@ pub struct EncodedItem {
 
 /// Encodes every item. Problems of all items are reported together.
 pub fn encode(prepared: &Prepared, tokenizer: &Tokenizer, max_length: usize, threads: usize) -> Result<Encoded> {
+    Error::check(prepared.tasks.iter().filter_map(|task| too_long(&task.task, max_length)).collect())?;
     let places: Vec<(usize, usize)> =
         prepared.tasks.iter().enumerate().flat_map(|(t, task)| (0..task.items.len()).map(move |i| (t, i))).collect();
     let encoded = parallel::map(&places, threads, |&(task, item)| {
@@ -57,6 +58,14 @@ pub fn encode(prepared: &Prepared, tokenizer: &Tokenizer, max_length: usize, thr
     Ok(Encoded { items })
 }
 
+/// An answer must leave room for at least one token of its prompt.
+fn too_long(task: &Task, max_length: usize) -> Option<Diagnostic> {
+    let Kind::Generation { max_tokens, .. } = &task.kind else { return None };
+    let problem =
+        || format!("expected `max_tokens` below the model's longest input of {max_length} tokens, found {max_tokens}");
+    (*max_tokens >= max_length).then(|| Diagnostic::new(problem()).at(format!("task {}", task.name)))
+}
+
 struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
     task: &'a Task,
@@ -71,7 +80,10 @@ impl Encoder<'_> {
         let hash_of = |context: &str| hash::sha256_hex(context.as_bytes());
         match &item.question {
             Question::Choices { prompts, choices, .. } => {
-                let contexts = prompts.iter().map(|prompt| self.context(prompt)).collect::<Result<Vec<_>>>()?;
+                let contexts = prompts
+                    .iter()
+                    .map(|prompt| context(self.tokenizer, self.task.chat, prompt))
+                    .collect::<Result<Vec<_>>>()?;
                 encoded.prompt_hash = hash_of(&contexts[0]);
                 for (index, choice) in choices.iter().enumerate() {
                     let place = index.min(contexts.len() - 1);
@@ -86,7 +98,7 @@ impl Encoder<'_> {
                 }
             }
             Question::Cloze { prompt, target } => {
-                let context = self.context(prompt)?;
+                let context = context(self.tokenizer, self.task.chat, prompt)?;
                 encoded.prompt_hash = hash_of(&context);
                 let continuation = [prompt.continuation_delimiter(self.task.chat), target].concat();
                 self.score(&context, &continuation, &mut encoded)?;
@@ -96,37 +108,12 @@ impl Encoder<'_> {
                 encoded.requests.push(self.roll(text)?);
             }
             Question::Generate { prompt, .. } => {
-                let context = self.context(prompt)?;
+                let context = context(self.tokenizer, self.task.chat, prompt)?;
                 encoded.prompt_hash = hash_of(&context);
                 self.generate(&context, &mut encoded)?;
             }
         }
         Ok(encoded)
-    }
-
-    /// The context as one text: joined, or through the chat template with shots as turns.
-    fn context(&self, prompt: &Prompt) -> Result<String> {
-        if !self.task.chat {
-            return Ok(prompt.text());
-        }
-        let template = self.tokenizer.chat().ok_or_else(|| {
-            Error::bad("expected a chat template, found none in tokenizer_config.json or chat_template.jinja")
-                .help("set `chat = false` for models without one")
-        })?;
-        let mut messages = Vec::new();
-        if !prompt.system.is_empty() {
-            messages.push(Message::new("system", prompt.system.clone()));
-        }
-        for shot in &prompt.shots {
-            messages.push(Message::new("user", shot.question.clone()));
-            messages.push(Message::new("assistant", prompt.answer_with_prefix(&shot.answer)));
-        }
-        messages.push(Message::new("user", prompt.question.clone()));
-        if prompt.answer_prefix.is_empty() {
-            return template.render(&messages, true);
-        }
-        messages.push(Message::new("assistant", prompt.answer_prefix.clone()));
-        template.render(&messages, false)
     }
 
     /// A score request, cut from the left to one more token than the longest input: the last token is never an input.
@@ -172,12 +159,6 @@ impl Encoder<'_> {
         let Kind::Generation { stop, max_tokens, .. } = &self.task.kind else {
             return Err(Error::internal("a generated answer in another kind of task"));
         };
-        if *max_tokens >= self.max_length {
-            return Err(Error::bad(format!(
-                "expected `max_tokens` below the model's longest input of {} tokens, found {max_tokens}",
-                self.max_length
-            )));
-        }
         let tokens = self.tokenizer.encode(context)?;
         let excess = tokens.len().saturating_sub(self.max_length - max_tokens);
         encoded.truncated += excess;
@@ -194,6 +175,31 @@ impl Encoder<'_> {
         ));
         Ok(())
     }
+}
+
+/// The context as one text: joined, or, with `chat`, through the model's chat template with shots as turns.
+pub fn context(tokenizer: &Tokenizer, chat: bool, prompt: &Prompt) -> Result<String> {
+    if !chat {
+        return Ok(prompt.text());
+    }
+    let template = tokenizer.chat().ok_or_else(|| {
+        Error::bad("expected a chat template, found none in tokenizer_config.json or chat_template.jinja")
+            .help("set `chat = false` for models without one")
+    })?;
+    let mut messages = Vec::new();
+    if !prompt.system.is_empty() {
+        messages.push(Message::new("system", prompt.system.clone()));
+    }
+    for shot in &prompt.shots {
+        messages.push(Message::new("user", shot.question.clone()));
+        messages.push(Message::new("assistant", prompt.answer_with_prefix(&shot.answer)));
+    }
+    messages.push(Message::new("user", prompt.question.clone()));
+    if prompt.answer_prefix.is_empty() {
+        return template.render(&messages, true);
+    }
+    messages.push(Message::new("assistant", prompt.answer_prefix.clone()));
+    template.render(&messages, false)
 }
 
 /// Windows over `targets` tokens that follow one prefix token, for inputs of at most `length` tokens.

@@ -15,7 +15,7 @@ mod execute;
 mod prepare;
 mod score;
 
-pub use encode::{Encoded, EncodedItem, encode};
+pub use encode::{Encoded, EncodedItem, context, encode};
 pub use event::{Event, Events, Silent};
 pub use execute::{Outcomes, RunOptions, run_checkpoint};
 pub use prepare::{Prepared, PreparedTask, Selection, prepare, prepare_task};

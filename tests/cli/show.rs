@@ -19,6 +19,41 @@ fn show_prints_the_exact_prompt_and_tokens() {
     assert!(near.code == 2 && near.err.contains("did you mean `hellaswag`?"), "{}", near.err);
 }
 
+/// System prompt, shots as turns, an opened answer; no delimiter before a choice unless the answer has begun.
+#[test]
+fn chat_prompts_go_through_the_models_template() {
+    let bench = Bench::new();
+    let ckpt = bench.checkpoint("ckpt", 60);
+    let template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}[/]{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
+    std::fs::write(ckpt.join("chat_template.jinja"), template).unwrap();
+    bench.write("rows.jsonl", "{\"q\": \"one\", \"o\": [\"a\", \"b\"]}\n{\"q\": \"two\", \"o\": [\"a\", \"b\"]}\n");
+    let task = |extra: &str| {
+        let text = format!(
+            "schema = \"veval.task/1\"\nname = \"t\"\nkind = \"multiple_choice\"\ndata = {{ file = \"rows.jsonl\" }}\nprompt = \"{{{{ q }}}}?\"\nchoices = \"o\"\ngold = \"1\"\nshots = 1\nsystem = \"Be brief.\"\nchat = true\n{extra}"
+        );
+        bench.write("t.toml", text);
+        let ran = bench.veval(&["show", "t.toml", "--item", "1", "--tokens", "ckpt"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        ran.out
+    };
+    let plain = task("");
+    assert!(
+        plain.contains("[system]Be brief.[/][user]one?[/][assistant]b[/][user]two?[/][assistant]\n")
+            && plain.contains("\"a\"\n"),
+        "{plain}"
+    );
+    let begun = task("answer_prefix = \"It is\"\n");
+    assert!(
+        begun.contains("[assistant]It is b[/][user]two?[/][assistant]It is\n") && begun.contains("\" a\"\n"),
+        "{begun}"
+    );
+    let alone = bench.veval(&["show", "t.toml", "--item", "1"]);
+    assert!(alone.code == 2 && alone.err.contains("--tokens"), "{}", alone.err);
+    std::fs::remove_file(ckpt.join("chat_template.jinja")).unwrap();
+    let none = bench.veval(&["show", "t.toml", "--item", "1", "--tokens", "ckpt"]);
+    assert!(none.code == 2 && none.err.contains("expected a chat template, found none"), "{}", none.err);
+}
+
 #[test]
 fn lists_name_what_there_is() {
     let bench = Bench::new();

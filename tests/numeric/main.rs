@@ -4,5 +4,6 @@
 
 mod invariance;
 mod parity;
+mod requests;
 mod sites;
 mod support;
