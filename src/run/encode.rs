@@ -117,19 +117,21 @@ impl Encoder<'_> {
     }
 
     /// A score request, cut from the left to one more token than the longest input: the last token is never an input.
+    /// The peer stops the run at a continuation that is longer than that; here it is scored like a rolling text.
     fn score(&self, context: &str, continuation: &str, encoded: &mut EncodedItem) -> Result<()> {
         let Pair { tokens, start } = match self.task.profile.tokenise {
             Tokenise::ByLength => encode_by_length(self.tokenizer, context, continuation)?,
             Tokenise::ByOffsets => encode_by_offsets(self.tokenizer, context, continuation)?,
         };
-        let excess = tokens.len().saturating_sub(self.max_length + 1);
-        if tokens.len() - start > self.max_length {
-            return Err(Error::bad(format!(
-                "expected a continuation of at most {} tokens, found {}",
-                self.max_length,
-                tokens.len() - start
-            )));
+        let continuation = tokens.len() - start;
+        if continuation > self.max_length {
+            // It does not fit even without its context: window by window, from the token before it.
+            encoded.truncated += start - 1;
+            let windows = windows(continuation, self.max_length);
+            encoded.requests.push(Request::plain(&tokens[start - 1..], Ask::Roll { windows }));
+            return Ok(());
         }
+        let excess = tokens.len().saturating_sub(self.max_length + 1);
         encoded.truncated += excess;
         encoded.requests.push(Request::score(&tokens[excess..], start - excess));
         Ok(())

@@ -189,4 +189,13 @@ fn a_prompt_that_is_too_long_is_cut_and_says_so() {
     assert_eq!(bench.veval(&["run", suite.to_str().unwrap(), example(700).to_str().unwrap()]).code, 0);
     let sample: serde_json::Value = serde_json::from_str(&bench.read("runs/long/step700/samples.jsonl")).unwrap();
     assert!(sample["truncated"].as_u64().unwrap() > 500, "{sample}");
+    // An answer that does not fit is scored whole all the same, every token once.
+    bench.write("rows.jsonl", format!("{{\"q\": \"Bena likes red .\", \"a\": \"{long}\"}}\n"));
+    let text = bench.read("s.toml").replace("target = \"Arlo\"", "target = \"{{ a }}\"");
+    let suite = bench.write("s.toml", text);
+    assert_eq!(bench.veval(&["run", suite.to_str().unwrap(), example(700).to_str().unwrap()]).code, 0);
+    let sample: serde_json::Value = serde_json::from_str(&bench.read("runs/long/step700/samples.jsonl")).unwrap();
+    let scored = sample["outcome"]["cloze"]["log_probs"].as_array().unwrap().len();
+    assert!(scored > 256 && sample["truncated"].as_u64().unwrap() > 0, "{scored} tokens, {}", sample["truncated"]);
+    assert!(sample["outcome"]["cloze"]["log_probs"].as_array().unwrap().iter().all(|p| p.as_f64().unwrap() < 0.0));
 }
