@@ -7,12 +7,18 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind};
 
+/// Problems that are printed; more of them have one cause.
+const MOST: usize = 30;
+
 pub(super) fn print(error: &Error) {
     let mut err = std::io::stderr().lock();
     let renderer = if err.is_terminal() { Renderer::styled() } else { Renderer::plain() };
-    for diagnostic in error.diagnostics() {
+    for diagnostic in error.diagnostics().iter().take(MOST) {
         // Nothing can be done about a standard error that cannot be written to.
         let _ = writeln!(err, "{}", render(diagnostic, &renderer));
+    }
+    if error.diagnostics().len() > MOST {
+        let _ = writeln!(err, "and {} more problems", error.diagnostics().len() - MOST);
     }
     if error.kind() == ErrorKind::Internal {
         let _ = writeln!(err, "this is a fault of veval itself; please report it");

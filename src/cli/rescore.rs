@@ -19,7 +19,7 @@ pub(super) fn rescore(arguments: &RescoreArguments) -> Result<()> {
                 .in_file(path)
                 .help("name a run folder, `<out>/<suite>/<checkpoint>`")
         })?;
-        let mut samples = folder.samples()?;
+        let mut samples = folder.complete_samples(&manifest)?;
         if let Some(suite) = &suite {
             take_rules(&mut manifest, suite)?;
         }

@@ -12,6 +12,7 @@ use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::lm::{LanguageModel, Local, LocalOptions};
+use crate::model::check;
 use crate::report::View;
 use crate::request::Plan;
 use crate::run::{Encoded, Event, Events, Prepared, RunOptions, Selection, encode, prepare, run_checkpoint};
@@ -25,9 +26,11 @@ const MAX_DEFINITION_BYTES: u64 = 16 << 20;
 pub(super) fn run(arguments: &RunArguments) -> Result<()> {
     let threads = arguments.threads.unwrap_or_else(ctx::cores).max(1);
     let (suite, checkpoints) = both(read(&arguments.suite), all_checkpoints(&arguments.checkpoints))?;
+    let headers = checkpoints.iter().filter_map(|(checkpoint, _)| check(&checkpoint.path).err());
+    let headers: Vec<Diagnostic> = headers.flat_map(Error::into_diagnostics).collect();
     let selection =
         Selection { tasks: arguments.tasks.clone(), limit: arguments.limit, data_dir: arguments.data_dir.clone() };
-    let prepared = prepare(&suite, &selection, threads)?;
+    let (prepared, ()) = both(prepare(&suite, &selection, threads), Error::check(headers))?;
     if arguments.dry_run {
         return dry_run(&prepared, &checkpoints, arguments, threads);
     }

@@ -28,12 +28,7 @@ pub struct Loaded<K: Kernels> {
 /// read; NaN and infinite weights are refused, by tensor, unless `allow_nonfinite`. With `keep_raw` the stored tensors
 /// stay reachable by name, for gradients.
 pub fn load<K: Kernels>(folder: &Path, kernels: K, allow_nonfinite: bool, keep_raw: bool) -> Result<Loaded<K>> {
-    let config = Config::read(folder)?;
-    let family = Family::of(&config)?;
-    let Described { spec, weights } = family.describe(&config)?;
-    let files = WeightFiles::open(folder)?;
-    let stored = check_names(family, &weights, &files, folder)?;
-
+    let Inspected { described: Described { spec, weights }, files, stored } = inspect(folder)?;
     let mut hasher = blake3::Hasher::new();
     let spec_json = serde_json::to_vec(&spec).map_err(|e| Error::internal(format!("spec does not serialise: {e}")))?;
     hasher.update(&(spec_json.len() as u64).to_le_bytes());
@@ -76,6 +71,28 @@ pub fn load<K: Kernels>(folder: &Path, kernels: K, allow_nonfinite: bool, keep_r
         dtypes: dtypes.into_iter().map(Dtype::name).collect(),
         parameters,
     })
+}
+
+/// A folder whose configuration and headers are in order.
+struct Inspected {
+    described: Described,
+    files: WeightFiles,
+    /// Wanted name to stored name.
+    stored: BTreeMap<String, String>,
+}
+
+fn inspect(folder: &Path) -> Result<Inspected> {
+    let config = Config::read(folder)?;
+    let family = Family::of(&config)?;
+    let described = family.describe(&config)?;
+    let files = WeightFiles::open(folder)?;
+    let stored = check_names(family, &described.weights, &files, folder)?;
+    Ok(Inspected { described, files, stored })
+}
+
+/// Whether a folder's configuration and tensor headers are in order; no weight is read.
+pub fn check(folder: &Path) -> Result<()> {
+    inspect(folder).map(|_| ())
 }
 
 /// Cuts weights out of stored tensors.

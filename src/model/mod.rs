@@ -18,7 +18,7 @@ mod weights;
 
 pub use decoder::{Cache, Decoder};
 pub(crate) use decoder::{first_largest, score_token};
-pub use load::{Loaded, load};
+pub use load::{Loaded, check, load};
 pub use spec::{BlockOrder, DecoderSpec, MlpSpec, NormSpec, Positions};
 pub use taps::Taps;
 pub use weights::{AttentionWeights, BlockWeights, Linear, MlpWeights, NormWeights, Source, Weights};

@@ -47,7 +47,8 @@ pub fn run_checkpoint(
         && let Some(known) =
             folder.manifest()?.filter(|known| known.status == Status::Complete && known.key == manifest.key)
     {
-        let samples = folder.samples().map_err(|e| e.help("the record is damaged; `--again` makes it anew"))?;
+        let samples =
+            folder.complete_samples(&known).map_err(|e| e.help("the record is damaged; `--again` makes it anew"))?;
         let rows = score(&known, &samples, options.threads)?;
         events.event(&Event::AlreadyScored { checkpoint: name });
         return Ok(Outcomes { folder, manifest: known, rows });

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::manifest::{Manifest, RUN_SCHEMA, Status};
 use super::sample::Sample;
+use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::util::files;
 
@@ -99,6 +100,21 @@ impl RunFolder {
         let mut text = serde_json::to_string_pretty(manifest).map_err(|e| Error::internal(format!("run.json: {e}")))?;
         text.push('\n');
         files::write_atomic(&self.manifest_path(), text.as_bytes())
+    }
+
+    /// All samples of a complete run, in the order of the file.
+    ///
+    /// # Errors
+    /// Lines that are no samples, and fewer or more samples of a task than the manifest says.
+    pub fn complete_samples(&self, manifest: &Manifest) -> Result<Vec<Sample>> {
+        let samples = self.samples()?;
+        let wrong = manifest.tasks.iter().filter_map(|task| {
+            let found = samples.iter().filter(|sample| sample.task == task.name).count();
+            let message = format!("expected {} samples of task {}, found {found}", task.items, task.name);
+            (found != task.items).then(|| Diagnostic::new(message).in_file(self.samples_path()))
+        });
+        Error::check(wrong.collect())?;
+        Ok(samples)
     }
 
     /// All samples, in the order of the file.

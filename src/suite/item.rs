@@ -102,7 +102,11 @@ pub fn build_items(task: &Task, source: &Source, data: &TaskData) -> Result<Vec<
     for (row, shots) in shots.into_iter().enumerate() {
         let item = (|| {
             for &shot in shots.iter().filter(|&&shot| turns[shot].is_none()).collect::<Vec<_>>() {
-                turns[shot] = Some(builder.turn(pool_document(shot)).map_err(|e| e.at(format!("shot row {shot}")))?);
+                turns[shot] = Some(
+                    builder
+                        .turn(pool_document(shot))
+                        .map_err(|e| e.at(format!("task {}, shot row {shot}", task.name)))?,
+                );
             }
             let chosen = shots.iter().filter_map(|&shot| turns[shot].clone()).collect();
             builder.item(row, &documents[row], shots.clone(), chosen)
@@ -282,6 +286,9 @@ impl Builder<'_> {
         };
         match gold {
             Gold::Index(expression) => match self.jinja.evaluate(expression, document)? {
+                Value::Array(list) if list.is_empty() => {
+                    Err(Error::bad("gold: expected at least one right choice, found none"))
+                }
                 Value::Array(list) => list.iter().map(index).collect(),
                 Value::String(text) => match choices.iter().position(|choice| *choice == text) {
                     Some(position) => Ok(vec![position]),

@@ -35,7 +35,8 @@ pub fn choose_shots(
     };
     let without_item = |item: usize| -> Vec<usize> { (0..pool).filter(|&row| !same(item, row)).collect() };
     let too_few = |item: usize| {
-        Error::bad(format!("expected {count} shots other than the item, found fewer")).at(format!("item {item}"))
+        let message = format!("expected {count} shots other than the item, found fewer");
+        Error::bad(message).at(format!("task {task}, item {item}"))
     };
     match (order, rule) {
         (ShotOrder::First, _) => (0..items)

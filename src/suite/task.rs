@@ -214,7 +214,7 @@ pub(super) fn build(table: &Table, defaults: &Defaults<'_>, problems: &mut Vec<D
     let kind = kind(&mut reader);
     let data = table.table("data").and_then(|data| data_of(data, &mut reader));
     let profile = profile(&mut reader, defaults);
-    let metrics = kind.as_ref().map_or_else(Vec::new, |kind| metrics(&mut reader, kind.outcome()));
+    let metrics = outcome(table).map_or_else(Vec::new, |kind| metrics(&mut reader, kind));
     let filters = filters(&mut reader);
     let rules = rules(&mut reader);
     let description = reader.template("description");
@@ -256,7 +256,7 @@ pub(super) fn build(table: &Table, defaults: &Defaults<'_>, problems: &mut Vec<D
         shot_answer,
         delimiter: text("delimiter", " "),
         shot_delimiter: text("shot_delimiter", "\n\n"),
-        shots: count("shots").unwrap_or(0),
+        shots: if outcome(table) == Some(OutcomeKind::Rolling) { 0 } else { count("shots").unwrap_or(0) },
         shot_order: if table.text("shot_order") == Some("first") { ShotOrder::First } else { ShotOrder::Random },
         shots_per_item: table.text("shot_rule") == Some("per-item"),
         shots_may_repeat_item: table.flag("shots_may_repeat_item"),
@@ -285,44 +285,52 @@ pub(super) fn build(table: &Table, defaults: &Defaults<'_>, problems: &mut Vec<D
     subsets.into_iter().map(one).collect()
 }
 
+/// Reads all parts of the kind before it gives up on any, so that every mistake is reported.
 fn kind(reader: &mut Reader<'_>) -> Option<Kind> {
     let table = reader.table;
     match table.text("kind")? {
         "multiple_choice" if table.get("contexts").is_some() => {
             reader.need("multiple_choice", &["continuation"]);
+            let (contexts, continuation) = (reader.expression("contexts"), reader.template("continuation"));
             let gold = gold(reader);
-            Some(Kind::Contexts {
-                contexts: reader.expression("contexts")?,
-                continuation: reader.template("continuation")?,
-                gold: gold?,
-            })
+            Some(Kind::Contexts { contexts: contexts?, continuation: continuation?, gold: gold? })
         }
         "multiple_choice" => {
             reader.need("multiple_choice", &["prompt", "choices"]);
+            let (prompt, choices) = (reader.template("prompt"), reader.expression("choices"));
             let gold = gold(reader);
-            Some(Kind::MultipleChoice {
-                prompt: reader.template("prompt")?,
-                choices: reader.expression("choices")?,
-                gold: gold?,
-            })
+            Some(Kind::MultipleChoice { prompt: prompt?, choices: choices?, gold: gold? })
         }
         "cloze" => {
             reader.need("cloze", &["prompt", "target"]);
-            Some(Kind::Cloze { prompt: reader.template("prompt")?, target: reader.template("target")? })
+            let (prompt, target) = (reader.template("prompt"), reader.template("target"));
+            Some(Kind::Cloze { prompt: prompt?, target: target? })
         }
         "perplexity" => {
             reader.need("perplexity", &["text"]);
-            Some(Kind::Perplexity { text: reader.template("text")?, original: reader.template("original") })
+            if let Some(at) = table.get("shots").filter(|_| table.count("shots") != Some(0)) {
+                reader.problems.push(at.problem("`shots`: expected none, since a perplexity task has no shots"));
+            }
+            let (text, original) = (reader.template("text"), reader.template("original"));
+            Some(Kind::Perplexity { text: text?, original })
         }
         "generation" => {
             reader.need("generation", &["prompt", "target"]);
-            Some(Kind::Generation {
-                prompt: reader.template("prompt")?,
-                target: reader.expression("target")?,
-                stop: table.texts("stop"),
-                max_tokens: table.count("max_tokens").unwrap_or(DEFAULT_MAX_TOKENS),
-            })
+            let (prompt, target) = (reader.template("prompt"), reader.expression("target"));
+            let max_tokens = table.count("max_tokens").unwrap_or(DEFAULT_MAX_TOKENS);
+            Some(Kind::Generation { prompt: prompt?, target: target?, stop: table.texts("stop"), max_tokens })
         }
+        _ => None,
+    }
+}
+
+/// What a task of the kind that the table names scores.
+fn outcome(table: &Table) -> Option<OutcomeKind> {
+    match table.text("kind")? {
+        "multiple_choice" => Some(OutcomeKind::Choices),
+        "cloze" => Some(OutcomeKind::Cloze),
+        "perplexity" => Some(OutcomeKind::Rolling),
+        "generation" => Some(OutcomeKind::Answer),
         _ => None,
     }
 }
@@ -412,6 +420,9 @@ fn metrics(reader: &mut Reader<'_>, kind: OutcomeKind) -> Vec<&'static Metric> {
     for at in reader.table.list("metrics") {
         let Node::Text(name) = &at.node else { continue };
         if let Some(metric) = Metric::find(kind, name) {
+            if found.iter().any(|known: &&Metric| known.name == metric.name) {
+                reader.problems.push(at.problem(format!("`metrics`: expected each metric once, found {name:?} twice")));
+            }
             found.push(metric);
             continue;
         }
@@ -429,11 +440,16 @@ fn filters(reader: &mut Reader<'_>) -> Vec<Filter> {
     let mut filters = Vec::new();
     for at in reader.table.list("filters") {
         let Node::Table(table) = &at.node else { continue };
-        let steps = table.list("steps").iter().filter_map(|step| match &step.node {
+        if filters.iter().any(|known: &Filter| Some(known.name.as_str()) == table.text("name")) {
+            let message = "`filters`: expected filters of different names, found two of one name";
+            reader.problems.push(at.problem(message));
+        }
+        let step = |step: &Located| match &step.node {
             Node::Table(step) => step_of(step, reader),
             _ => None,
-        });
-        filters.push(Filter { name: table.text("name").unwrap_or("").to_owned(), steps: steps.collect() });
+        };
+        let steps = table.list("steps").iter().filter_map(step).collect();
+        filters.push(Filter { name: table.text("name").unwrap_or("").to_owned(), steps });
     }
     if filters.is_empty() { vec![Filter::none()] } else { filters }
 }

@@ -143,6 +143,13 @@ const GOOD: &str = "prompt = \"{{ q }}\"\nchoices = \"options\"\ngold = \"right\
 #[test]
 fn suites() {
     let rows = "{\"q\": \"a\", \"options\": [\"x\", \"y\"], \"right\": 0}\n";
+    let twice = refused_suite(&format!("{HEAD}{GOOD}metrics = [\"acc\", \"acc\"]\n"), rows);
+    expect(&twice, &["expected each metric once, found \"acc\" twice"]);
+    let together = refused_suite(
+        &format!("{HEAD}prompt = \"{{{{ q\"\nchoices = \"[\"\ngold = \"right\"\nmetrics = [\"perplexty\"]\n"),
+        rows,
+    );
+    expect(&together, &["template", "expression", "`metrics`: expected one of"]);
     // Three mistakes, three places.
     let several = refused_suite(&format!("{HEAD}{GOOD}shts = 3\nlimit = \"many\"\nmetrics = [\"acc_nrom\"]\n"), rows);
     expect(
@@ -193,6 +200,8 @@ fn items() {
         &refused_suite(&suite, &format!("{good}{{\"other\": 1}}\n")),
         &["task t, item 1: expression \"options\": expected a value, found an unknown name"],
     );
+    let none = suite.replace("gold = \"right\"", "gold = \"[]\"");
+    expect(&refused_suite(&none, &good), &["task t, item 0: gold: expected at least one right choice, found none"]);
     expect(&refused_suite(&suite, ""), &["rows.jsonl: expected at least one row, found none"]);
     expect(&refused_suite(&suite, &format!("{good}not json\n")), &["rows.jsonl, line 2: expected a JSON object"]);
     expect(

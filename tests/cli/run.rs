@@ -129,6 +129,11 @@ fn rescore_brings_the_table_back_without_the_model() {
     let ran = bench.veval(&["rescore", "runs/mini/step700", "--suite", other.to_str().unwrap(), "--format", "csv"]);
     assert!(ran.code == 0 && ran.out.contains(",exact_match,") && !ran.out.contains(",acc,"), "{}{}", ran.out, ran.err);
     assert_eq!(bench.veval(&["rescore", "rows.jsonl"]).code, 2);
+    // A complete record that lost a line is no complete record.
+    let record = bench.read("runs/mini/step700/samples.jsonl");
+    bench.write("runs/mini/step700/samples.jsonl", record.split_once('\n').unwrap().1);
+    let ran = bench.veval(&["rescore", "runs/mini/step700"]);
+    assert!(ran.code == 2 && ran.err.contains("expected 4 samples of task towns, found 3"), "{}", ran.err);
     // A record of a later format is refused.
     edit_json(&bench.path("runs/mini/step700/run.json"), |run| drop(run.insert("schema".into(), "veval.run/2".into())));
     let ran = bench.veval(&["rescore", "runs/mini/step700"]);
