@@ -53,10 +53,10 @@ fn rows_become_the_peers_prompts() {
     let mut compared = 0;
     for (name, rows) in by_task(&fixture) {
         for shots in [0, 2] {
-            let task = task(&name, shots, rows.len());
             if shots > 0 && rows.iter().all(|row| row.get("fewshot").is_none_or(Value::is_null)) {
                 continue;
             }
+            let task = task(&name, shots, rows.len());
             // An empty page cannot be scored; the peer would divide by its zero bytes.
             let rows: Vec<&Value> =
                 rows.iter().copied().filter(|row| name != "wikitext" || row["row"]["page"] != "").collect();
