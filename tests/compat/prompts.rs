@@ -63,6 +63,15 @@ fn prompts_continuations_and_shots_equal_lm_eval() {
         }
         tasks_compared += 1;
     }
+    // A recording that went missing must not pass for one that agrees.
+    for shipped in veval::suite::shipped::TASKS {
+        let name =
+            |recorded: &str| recorded == shipped.name || (shipped.name == "mmlu" && recorded.starts_with("mmlu_"));
+        for checkpoint in ["stories260k", "random_gpt2", "random_neox"] {
+            let found = recordings(checkpoint).iter().any(|(recorded, _, _)| name(recorded));
+            assert!(found, "{checkpoint} has no recording of {}", shipped.name);
+        }
+    }
     assert!(tasks_compared >= 26 && items_compared >= 4000, "{tasks_compared} recordings, {items_compared} items");
     println!("{items_compared} items of {tasks_compared} recordings have the peer's prompts");
 }
