@@ -1,5 +1,6 @@
 //! The only door to the world around a run: clock, cores, version. Results never depend on what comes through it.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// The program's version.
@@ -13,6 +14,35 @@ pub fn cores() -> usize {
 /// The instruction set that `VEVAL_ISA` asks for.
 pub fn instruction_set() -> Option<String> {
     std::env::var("VEVAL_ISA").ok().filter(|name| !name.is_empty())
+}
+
+/// Bytes that the machine could still give, as Linux estimates it.
+pub fn memory_available() -> Option<usize> {
+    kibibytes("/proc/meminfo", "MemAvailable:")
+}
+
+/// Bytes of memory that this process holds and that no file backs.
+pub fn memory_used() -> Option<usize> {
+    kibibytes("/proc/self/status", "RssAnon:")
+}
+
+/// A `name: value kB` line of one of the system's tables, in bytes.
+fn kibibytes(table: &str, name: &str) -> Option<usize> {
+    let text = std::fs::read_to_string(table).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    value.trim().strip_suffix("kB")?.trim().parse::<usize>().ok()?.checked_mul(1024)
+}
+
+static INTERRUPTED: AtomicBool = AtomicBool::new(false);
+
+/// Whether somebody wants the program to stop. Long work asks now and then.
+pub fn interrupted() -> bool {
+    INTERRUPTED.load(Ordering::Relaxed)
+}
+
+/// Asks long work to stop at its next resting place.
+pub fn interrupt() {
+    INTERRUPTED.store(true, Ordering::Relaxed);
 }
 
 /// Now, in UTC, as `2026-11-24T08:15:16Z`. For people who look at a record; never compared.

@@ -32,6 +32,28 @@ impl Dtype {
         }
     }
 
+    /// The first element of some little-endian bytes; exact.
+    pub fn widen_one(self, bytes: &[u8]) -> f32 {
+        match self {
+            Self::F32 => f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
+            Self::F16 => half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32(),
+            Self::Bf16 => half::bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32(),
+        }
+    }
+
+    /// How many elements of some little-endian bytes are NaN or infinite: those whose exponent bits are all set.
+    pub fn count_nonfinite(self, bytes: &[u8]) -> usize {
+        let halves = |mask: u16| bytes.as_chunks().0.iter().filter(|b| u16::from_le_bytes(**b) & mask == mask).count();
+        match self {
+            Self::F32 => {
+                let mask = 0x7f80_0000;
+                bytes.as_chunks().0.iter().filter(|b| u32::from_le_bytes(**b) & mask == mask).count()
+            }
+            Self::F16 => halves(0x7c00),
+            Self::Bf16 => halves(0x7f80),
+        }
+    }
+
     /// The name that PyTorch uses.
     pub fn name(self) -> &'static str {
         match self {
@@ -159,11 +181,7 @@ impl WeightFiles {
 
 /// Widens raw bytes to f32; exact for all three types.
 pub(crate) fn widen(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
-    match dtype {
-        Dtype::F32 => bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect(),
-        Dtype::F16 => bytes.chunks_exact(2).map(|b| half::f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-        Dtype::Bf16 => bytes.chunks_exact(2).map(|b| half::bf16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-    }
+    bytes.chunks_exact(dtype.bytes()).map(|bytes| dtype.widen_one(bytes)).collect()
 }
 
 fn dtype_of(dtype: safetensors::Dtype) -> Option<Dtype> {
@@ -292,6 +310,22 @@ mod tests {
             open(&[("model.safetensors.index.json", &index("x")), ("x", &other)])
                 .contains("tensor a: expected the tensor in x")
         );
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_counted() {
+        for dtype in [Dtype::F32, Dtype::F16, Dtype::Bf16] {
+            let values = [1.0, f32::NAN, -2.5, f32::INFINITY, f32::NEG_INFINITY, 0.0, -0.0, 65_000.0];
+            let bytes: Vec<u8> = values
+                .iter()
+                .flat_map(|&x| match dtype {
+                    Dtype::F32 => x.to_le_bytes().to_vec(),
+                    Dtype::F16 => half::f16::from_f32(x).to_le_bytes().to_vec(),
+                    Dtype::Bf16 => half::bf16::from_f32(x).to_le_bytes().to_vec(),
+                })
+                .collect();
+            assert_eq!(dtype.count_nonfinite(&bytes), 3, "{dtype:?}");
+        }
     }
 
     #[test]

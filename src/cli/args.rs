@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::lm::LocalOptions;
+
 /// Judge the checkpoints of a language model in training.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, max_term_width = 110)]
@@ -56,9 +58,18 @@ pub(super) struct RunArguments {
     /// Only the first N items of each task
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Forward passes side by side; the numbers do not depend on it [default: all cores]
-    #[arg(long, value_name = "N")]
-    pub threads: Option<usize>,
+    /// Threads of the forward passes [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = COST)]
+    pub threads: Option<u16>,
+    /// Tokens of one forward pass
+    #[arg(long, value_name = "N", default_value_t = LocalOptions::BATCH_TOKENS, value_parser = tokens, help_heading = COST)]
+    pub batch_tokens: usize,
+    /// Memory that the run may hold, such as 2GB or 512MB [default: 80% of what is free]
+    #[arg(long, value_name = "BYTES", value_parser = bytes, help_heading = COST)]
+    pub max_memory: Option<usize>,
+    /// Compute every request by itself, for comparison
+    #[arg(long, help_heading = COST)]
+    pub no_prefix_sharing: bool,
     /// What to print on standard output
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
@@ -77,6 +88,39 @@ pub(super) struct RunArguments {
     /// No progress on standard error
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+/// Flags that change what a run costs, and none of its numbers.
+const COST: &str = "Cost (no number depends on these)";
+
+/// A number of tokens that a pass may have.
+fn tokens(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=1 << 20).contains(&count) => Ok(count),
+        _ => Err("expected a number from 1 to 1048576".to_owned()),
+    }
+}
+
+/// `2GB`, `512MB`, `1.5GiB`, or plain bytes.
+fn bytes(text: &str) -> Result<usize, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let unit = match text[digits..].trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1.0,
+        "k" | "kb" => 1e3,
+        "m" | "mb" => 1e6,
+        "g" | "gb" => 1e9,
+        "t" | "tb" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        other => return Err(format!("expected a unit such as MB, GB or GiB, found {other:?}")),
+    };
+    match text[..digits].parse::<f64>() {
+        Ok(count) if count * unit >= 1e6 && count * unit <= 1e16 => Ok((count * unit) as usize),
+        Ok(_) => Err("expected at least 1MB".to_owned()),
+        Err(_) => Err("expected a number with a unit, such as 2GB".to_owned()),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -11,10 +11,10 @@ use crate::ckpt::{CheckpointRef, discover};
 use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
-use crate::lm::{LanguageModel, Local, LocalOptions};
+use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
 use crate::model::check;
 use crate::report::View;
-use crate::request::Plan;
+use crate::request::{Plan, Sharing};
 use crate::run::{Encoded, Event, Events, Prepared, RunOptions, Selection, encode, prepare, run_checkpoint};
 use crate::store::{Manifest, MetricRow};
 use crate::suite::{DefinitionFile, Suite, read_suite};
@@ -24,7 +24,7 @@ use crate::util::files;
 const MAX_DEFINITION_BYTES: u64 = 16 << 20;
 
 pub(super) fn run(arguments: &RunArguments) -> Result<()> {
-    let threads = arguments.threads.unwrap_or_else(ctx::cores).max(1);
+    let threads = arguments.threads.map_or_else(ctx::cores, usize::from);
     let (suite, checkpoints) = both(read(&arguments.suite), all_checkpoints(&arguments.checkpoints))?;
     let headers = checkpoints.iter().filter_map(|(checkpoint, _)| check(&checkpoint.path).err());
     let headers: Vec<Diagnostic> = headers.flat_map(Error::into_diagnostics).collect();
@@ -34,14 +34,16 @@ pub(super) fn run(arguments: &RunArguments) -> Result<()> {
     if arguments.dry_run {
         return dry_run(&prepared, &checkpoints, arguments, threads);
     }
-    let options = RunOptions { out: arguments.out.clone(), threads, again: arguments.again };
-    let local = LocalOptions { threads, allow_nonfinite: arguments.allow_nonfinite, add_bos: arguments.add_bos };
+    let options =
+        RunOptions { out: arguments.out.clone(), threads, again: arguments.again, sharing: sharing(arguments) };
+    let local = local_options(arguments);
+    let kernels = cpu(threads)?;
     let mut progress = Progress::new(arguments.quiet);
     let mut encoder = Encoder { prepared: &prepared, threads, known: None };
     let mut runs: Vec<(Manifest, Vec<MetricRow>)> = Vec::new();
     for (checkpoint, name) in &checkpoints {
         progress.event(&Event::Loading { checkpoint: name });
-        let model = Local::open(&checkpoint.path, &local)?;
+        let model = Local::open(&checkpoint.path, kernels.clone(), &local)?;
         let encoded = encoder.encoded(model.tokenizer(), model.info().max_length)?;
         let outcomes = run_checkpoint(&prepared, &encoded, &model, (checkpoint, name), &options, &mut progress)?;
         runs.push((outcomes.manifest, outcomes.rows));
@@ -51,6 +53,19 @@ pub(super) fn run(arguments: &RunArguments) -> Result<()> {
     let view = View::new(&suite.name, &runs);
     let rows: Vec<MetricRow> = runs.into_iter().flat_map(|(_, rows)| rows).collect();
     print(&table::format(arguments.format, &view, &rows)?)
+}
+
+fn local_options(arguments: &RunArguments) -> LocalOptions {
+    LocalOptions {
+        allow_nonfinite: arguments.allow_nonfinite,
+        add_bos: arguments.add_bos,
+        batch_tokens: arguments.batch_tokens,
+        max_memory: arguments.max_memory,
+    }
+}
+
+fn sharing(arguments: &RunArguments) -> Sharing {
+    if arguments.no_prefix_sharing { Sharing::Nothing } else { Sharing::Prefixes }
 }
 
 /// Reads a suite and the task files beside it.
@@ -126,13 +141,13 @@ fn dry_run(
     arguments: &RunArguments,
     threads: usize,
 ) -> Result<()> {
-    let local = LocalOptions { threads, allow_nonfinite: true, add_bos: arguments.add_bos };
-    let model = Local::open(&checkpoints[0].0.path, &local)?;
+    let local = LocalOptions { allow_nonfinite: true, ..local_options(arguments) };
+    let model = Local::open(&checkpoints[0].0.path, cpu(threads)?, &local)?;
     let encoded = encode(prepared, model.tokenizer(), model.info().max_length, threads)?;
     let mut costs: BTreeMap<usize, (usize, usize, usize)> = BTreeMap::new();
     for task in 0..prepared.tasks.len() {
         let items: Vec<_> = encoded.items.iter().filter(|item| item.task == task).collect();
-        let plan = Plan::new(items.iter().flat_map(|item| item.requests.iter().cloned()).collect());
+        let plan = Plan::new(items.iter().flat_map(|item| item.requests.iter().cloned()).collect(), sharing(arguments));
         costs.insert(task, (items.len(), plan.tokens_requested(), plan.tokens_forwarded()));
     }
     let mut text = format!("{:<32} {:>8} {:>14} {:>14}\n", "task", "items", "tokens asked", "forwarded");

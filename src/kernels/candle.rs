@@ -5,9 +5,12 @@
 //! depend on how many rows it has, so scores of this path are reproducible for one way of cutting the work into
 //! forward passes, which [`crate::request::Plan`] keeps independent of neighbours.
 
+use std::ops::Range;
+
 use candle_core::{D, DType, Device, Tensor, Var};
 
-use super::{Activation, Kernels, RotaryRows, View};
+use super::{Activation, Branch, Kernels, LogitRow, RawTensor, RotaryRows, View};
+use crate::ckpt::{Dtype, widen};
 use crate::error::{Error, Result};
 use crate::request::SiteValues;
 
@@ -24,6 +27,9 @@ pub struct Raw {
     pub(crate) tensor: Tensor,
     pub(crate) variable: Option<Var>,
 }
+
+/// Keys and values of a run of positions, `[T, G, h]` each; none before the first.
+pub struct Kv(Option<(Tensor, Tensor)>);
 
 impl Candle {
     pub fn cpu() -> Self {
@@ -71,13 +77,14 @@ impl Kernels for Candle {
     type Raw = Raw;
     type Matrix = Tensor;
     type Vector = Tensor;
+    type Kv = Kv;
 
     fn numerics_id(&self) -> &'static str {
         "candle-0.11/1"
     }
 
-    fn raw(&self, values: SiteValues) -> Result<Raw> {
-        let tensor = self.array(values)?;
+    fn raw(&self, raw: RawTensor) -> Result<Raw> {
+        let tensor = self.array(SiteValues { shape: raw.shape, values: widen(raw.dtype, &raw.bytes) })?;
         if !self.tracked {
             return Ok(Raw { tensor, variable: None });
         }
@@ -91,6 +98,10 @@ impl Kernels for Candle {
 
     fn vector(&self, raw: &Raw, view: View) -> Result<Tensor> {
         Self::view(raw, view)
+    }
+
+    fn matrix_bytes(out: usize, inner: usize, _dtype: Dtype) -> usize {
+        out * inner * 4
     }
 
     fn array(&self, values: SiteValues) -> Result<Tensor> {
@@ -109,12 +120,15 @@ impl Kernels for Candle {
         Ok(table.index_select(&Tensor::new(ids, &self.device)?, 0)?)
     }
 
-    fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let y = x.matmul(&weight.t()?)?;
-        Ok(match bias {
-            Some(bias) => y.broadcast_add(bias)?,
-            None => y,
-        })
+    fn linears(&self, x: &Tensor, weights: &[(&Tensor, Option<&Tensor>)]) -> Result<Vec<Tensor>> {
+        let one = |(weight, bias): &(&Tensor, Option<&Tensor>)| {
+            let y = x.matmul(&weight.t()?)?;
+            Ok(match bias {
+                Some(bias) => y.broadcast_add(bias)?,
+                None => y,
+            })
+        };
+        weights.iter().map(one).collect()
     }
 
     fn centre(&self, x: &Tensor) -> Result<Tensor> {
@@ -133,16 +147,16 @@ impl Kernels for Candle {
         })
     }
 
-    fn split_heads(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
+    fn split_heads(&self, x: Tensor, heads: usize) -> Result<Tensor> {
         let (rows, width) = x.dims2()?;
         Ok(x.reshape((rows, heads, width / heads))?)
     }
 
-    fn merge_heads(&self, x: &Tensor) -> Result<Tensor> {
+    fn merge_heads(&self, x: Tensor) -> Result<Tensor> {
         Ok(x.flatten_from(1)?)
     }
 
-    fn rotate(&self, x: &Tensor, rows: &RotaryRows) -> Result<Tensor> {
+    fn rotate(&self, x: Tensor, rows: &RotaryRows) -> Result<Tensor> {
         let half = rows.columns;
         let table = |values: &[f32]| Tensor::from_slice(values, (rows.rows, 1, half), &self.device);
         let (cos, sin) = (table(&rows.cos)?, table(&rows.sin)?);
@@ -156,11 +170,36 @@ impl Kernels for Candle {
         Ok(Tensor::cat(&[turned_a, turned_b, x.narrow(2, 2 * half, width - 2 * half)?], 2)?)
     }
 
-    fn append(&self, before: Option<&Tensor>, x: &Tensor) -> Result<Tensor> {
-        Ok(match before {
-            Some(before) => Tensor::cat(&[before, x], 0)?,
-            None => x.clone(),
-        })
+    fn kv(&self, _heads: usize, _width: usize, _capacity: usize) -> Result<Kv> {
+        Ok(Kv(None))
+    }
+
+    fn kv_bytes(heads: usize, width: usize, capacity: usize) -> usize {
+        2 * 4 * heads * width * capacity
+    }
+
+    fn kv_append(&self, kv: &mut Kv, k: &Tensor, v: &Tensor, rows: Range<usize>) -> Result<()> {
+        let (k, v) = (k.narrow(0, rows.start, rows.len())?, v.narrow(0, rows.start, rows.len())?);
+        kv.0 = Some(match kv.0.take() {
+            Some((keys, values)) => (Tensor::cat(&[keys, k], 0)?, Tensor::cat(&[values, v], 0)?),
+            None => (k, v),
+        });
+        Ok(())
+    }
+
+    fn kv_arrays(&self, segments: &[&Kv]) -> Result<(Tensor, Tensor)> {
+        let (keys, values): (Vec<&Tensor>, Vec<&Tensor>) =
+            segments.iter().filter_map(|kv| kv.0.as_ref()).map(|(k, v)| (k, v)).unzip();
+        Ok((Tensor::cat(&keys, 0)?, Tensor::cat(&values, 0)?))
+    }
+
+    fn attention(&self, q: &Tensor, branches: &[Branch<'_, Kv>], scale: f64) -> Result<Tensor> {
+        let one = |branch: &Branch<'_, Kv>| {
+            let (k, v) = self.kv_arrays(&branch.segments)?;
+            let q = q.narrow(0, branch.first, branch.rows)?;
+            self.attention_mix(&self.softmax(self.attention_scores(&q, &k, scale)?)?, &v)
+        };
+        Ok(Tensor::cat(&branches.iter().map(one).collect::<Result<Vec<_>>>()?, 0)?)
     }
 
     fn attention_scores(&self, q: &Tensor, k: &Tensor, scale: f64) -> Result<Tensor> {
@@ -178,7 +217,7 @@ impl Kernels for Candle {
         Ok(scores.broadcast_add(&Tensor::from_vec(mask, (1, rows, total), &self.device)?)?)
     }
 
-    fn softmax(&self, scores: &Tensor) -> Result<Tensor> {
+    fn softmax(&self, scores: Tensor) -> Result<Tensor> {
         // The maximum only shifts the exponents; its gradient cancels, so it is left out of the tape.
         let weights = scores.broadcast_sub(&scores.max_keepdim(D::Minus1)?.detach())?.exp()?;
         Ok(weights.broadcast_div(&weights.sum_keepdim(D::Minus1)?)?)
@@ -196,7 +235,7 @@ impl Kernels for Candle {
         Ok(z.transpose(0, 1)?.contiguous()?.matmul(&weight)?.transpose(0, 1)?.contiguous()?)
     }
 
-    fn activate(&self, x: &Tensor, kind: Activation) -> Result<Tensor> {
+    fn activate(&self, x: Tensor, kind: Activation) -> Result<Tensor> {
         Ok(match kind {
             Activation::Silu => x.silu()?,
             Activation::Gelu => x.gelu_erf()?,
@@ -205,15 +244,15 @@ impl Kernels for Candle {
         })
     }
 
-    fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    fn add(&self, a: Tensor, b: &Tensor) -> Result<Tensor> {
         Ok(a.broadcast_add(b)?)
     }
 
-    fn multiply(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    fn multiply(&self, a: Tensor, b: &Tensor) -> Result<Tensor> {
         Ok(a.broadcast_mul(b)?)
     }
 
-    fn subtract(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    fn subtract(&self, a: Tensor, b: &Tensor) -> Result<Tensor> {
         Ok((a - b)?)
     }
 
@@ -241,6 +280,19 @@ impl Kernels for Candle {
 
     fn sum_heads(&self, x: &Tensor) -> Result<Tensor> {
         Ok(x.sum(1)?)
+    }
+
+    fn logit_rows(&self, logits: &Tensor) -> Result<Vec<LogitRow>> {
+        let one = |row: &Vec<f32>| {
+            let best = row.iter().enumerate().fold(0, |best, (i, value)| if *value > row[best] { i } else { best });
+            let sum: f64 = row.iter().map(|&x| libm::exp(f64::from(x) - f64::from(row[best]))).sum();
+            LogitRow { best, max: row[best], log_sum: libm::log(sum) }
+        };
+        Ok(logits.to_vec2::<f32>()?.iter().map(one).collect())
+    }
+
+    fn pick(&self, x: &Tensor, places: &[(usize, usize)]) -> Result<Vec<f32>> {
+        places.iter().map(|&(row, column)| Ok(x.get(row)?.get(column)?.to_scalar()?)).collect()
     }
 }
 

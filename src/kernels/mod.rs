@@ -10,7 +10,10 @@ mod rotary;
 
 pub use rotary::{RotaryRows, RotaryScaling, RotarySpec};
 
-use crate::error::Result;
+use std::ops::Range;
+
+use crate::ckpt::Dtype;
+use crate::error::{Error, Result};
 use crate::request::SiteValues;
 
 /// How a weight is cut out of a stored tensor. All views end as `[out, in]` matrices or `[out]` vectors.
@@ -59,8 +62,43 @@ impl Activation {
     ];
 }
 
-/// Operations on f32 arrays. Shapes: S rows (positions) of the forward pass, T positions of keys and values so far,
-/// H query heads, G key/value heads, h head width, D model width.
+/// A tensor as a checkpoint stores it: row-major, little-endian.
+#[derive(Debug, Clone)]
+pub struct RawTensor {
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
+    pub bytes: Vec<u8>,
+}
+
+/// Consecutive rows of a pass that continue one sequence.
+pub struct Branch<'a, Kv> {
+    /// First row within the pass.
+    pub first: usize,
+    pub rows: usize,
+    /// All positions up to the last of these rows; the rows' own keys and values are the last of the last segment.
+    pub segments: Vec<&'a Kv>,
+}
+
+/// One row of logits, summed up.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LogitRow {
+    /// Index of the first largest.
+    pub best: usize,
+    pub max: f32,
+    /// Natural logarithm of the sum of `exp(logit - max)`.
+    pub log_sum: f64,
+}
+
+impl LogitRow {
+    /// The log-softmax at a logit of this row: differences in f64, the result in f32.
+    pub fn log_prob(&self, logit: f32) -> f32 {
+        (f64::from(logit) - f64::from(self.max) - self.log_sum) as f32
+    }
+}
+
+/// Operations on f32 arrays. Shapes: S rows of the forward pass (positions of one or several sequences), T positions of
+/// keys and values so far, H query heads, G key/value heads, h head width, D model width. An array that is given away
+/// may be changed in place.
 pub trait Kernels: Send + Sync {
     /// An activation.
     type Array: Clone + Send + Sync;
@@ -70,13 +108,17 @@ pub trait Kernels: Send + Sync {
     type Matrix: Send + Sync;
     /// A gain or bias.
     type Vector: Send + Sync;
+    /// Keys and values of a run of positions.
+    type Kv: Send + Sync;
 
     /// Backend and revision: a change of arithmetic changes it.
     fn numerics_id(&self) -> &'static str;
 
-    fn raw(&self, values: SiteValues) -> Result<Self::Raw>;
+    fn raw(&self, tensor: RawTensor) -> Result<Self::Raw>;
     fn matrix(&self, raw: &Self::Raw, view: View) -> Result<Self::Matrix>;
     fn vector(&self, raw: &Self::Raw, view: View) -> Result<Self::Vector>;
+    /// Bytes that a matrix of `[out, in]` takes when it is stored as `dtype`.
+    fn matrix_bytes(out: usize, inner: usize, dtype: Dtype) -> usize;
     fn array(&self, values: SiteValues) -> Result<Self::Array>;
     fn host(&self, x: &Self::Array) -> Result<SiteValues>;
     fn shape(&self, x: &Self::Array) -> Vec<usize>;
@@ -84,7 +126,16 @@ pub trait Kernels: Send + Sync {
     /// Rows of a table: `[S, D]`.
     fn embed(&self, table: &Self::Matrix, ids: &[u32]) -> Result<Self::Array>;
     /// `x W^T + b`: `[S, in]` to `[S, out]`.
-    fn linear(&self, x: &Self::Array, weight: &Self::Matrix, bias: Option<&Self::Vector>) -> Result<Self::Array>;
+    fn linear(&self, x: &Self::Array, weight: &Self::Matrix, bias: Option<&Self::Vector>) -> Result<Self::Array> {
+        let mut all = self.linears(x, &[(weight, bias)])?;
+        all.pop().ok_or_else(|| Error::internal("a product without result"))
+    }
+    /// The same for several weights that read the same rows.
+    fn linears(
+        &self,
+        x: &Self::Array,
+        weights: &[(&Self::Matrix, Option<&Self::Vector>)],
+    ) -> Result<Vec<Self::Array>>;
     /// Subtracts each row's mean.
     fn centre(&self, x: &Self::Array) -> Result<Self::Array>;
     /// `sqrt(mean(x^2) + eps)` of each row: `[S, 1]`.
@@ -98,30 +149,41 @@ pub trait Kernels: Send + Sync {
         bias: Option<&Self::Vector>,
     ) -> Result<Self::Array>;
     /// `[S, H * h]` to `[S, H, h]`.
-    fn split_heads(&self, x: &Self::Array, heads: usize) -> Result<Self::Array>;
+    fn split_heads(&self, x: Self::Array, heads: usize) -> Result<Self::Array>;
     /// `[S, H, h]` to `[S, H * h]`.
-    fn merge_heads(&self, x: &Self::Array) -> Result<Self::Array>;
+    fn merge_heads(&self, x: Self::Array) -> Result<Self::Array>;
     /// Turns the first `2 * columns` entries of every head, half-split as in `transformers`.
-    fn rotate(&self, x: &Self::Array, rows: &RotaryRows) -> Result<Self::Array>;
-    /// Appends along the first axis.
-    fn append(&self, before: Option<&Self::Array>, x: &Self::Array) -> Result<Self::Array>;
+    fn rotate(&self, x: Self::Array, rows: &RotaryRows) -> Result<Self::Array>;
+
+    /// Room for the keys and values of `capacity` positions.
+    fn kv(&self, heads: usize, width: usize, capacity: usize) -> Result<Self::Kv>;
+    /// Bytes that such a room takes.
+    fn kv_bytes(heads: usize, width: usize, capacity: usize) -> usize;
+    /// Appends rows of keys and values, `[S, G, h]` each. They must fit.
+    fn kv_append(&self, kv: &mut Self::Kv, k: &Self::Array, v: &Self::Array, rows: Range<usize>) -> Result<()>;
+    /// Keys and values of consecutive segments as arrays: `[T, G, h]` each.
+    fn kv_arrays(&self, segments: &[&Self::Kv]) -> Result<(Self::Array, Self::Array)>;
+    /// `softmax(scale * q k^T) v` under the causal mask, branch by branch: `[S, H, h]` to the same. The bits of scores,
+    /// softmax and mix one after the other.
+    fn attention(&self, q: &Self::Array, branches: &[Branch<'_, Self::Kv>], scale: f64) -> Result<Self::Array>;
     /// `scale * q k^T` with the causal mask as -inf: `[S, H, h]`, `[T, G, h]` to `[H, S, T]`; query row s stands at
     /// position T - S + s.
     fn attention_scores(&self, q: &Self::Array, k: &Self::Array, scale: f64) -> Result<Self::Array>;
     /// Softmax over the last axis.
-    fn softmax(&self, scores: &Self::Array) -> Result<Self::Array>;
+    fn softmax(&self, scores: Self::Array) -> Result<Self::Array>;
     /// `[H, S, T]`, `[T, G, h]` to `[S, H, h]`.
     fn attention_mix(&self, pattern: &Self::Array, v: &Self::Array) -> Result<Self::Array>;
-    /// Scores, softmax and mix in one, for passes in which nobody looks between them. The same bits as the three.
-    fn attention(&self, q: &Self::Array, k: &Self::Array, v: &Self::Array, scale: f64) -> Result<Self::Array> {
-        self.attention_mix(&self.softmax(&self.attention_scores(q, k, scale)?)?, v)
-    }
     /// Each head's share of the output projection: `[S, H, h]`, `[D, H * h]` to `[S, H, D]`.
     fn head_results(&self, z: &Self::Array, weight: &Self::Matrix) -> Result<Self::Array>;
-    fn activate(&self, x: &Self::Array, kind: Activation) -> Result<Self::Array>;
-    fn add(&self, a: &Self::Array, b: &Self::Array) -> Result<Self::Array>;
-    fn multiply(&self, a: &Self::Array, b: &Self::Array) -> Result<Self::Array>;
-    fn subtract(&self, a: &Self::Array, b: &Self::Array) -> Result<Self::Array>;
+
+    fn activate(&self, x: Self::Array, kind: Activation) -> Result<Self::Array>;
+    /// `activate(gate) * up`, with the bits of the two one after the other.
+    fn gated(&self, gate: Self::Array, up: &Self::Array, kind: Activation) -> Result<Self::Array> {
+        self.multiply(self.activate(gate, kind)?, up)
+    }
+    fn add(&self, a: Self::Array, b: &Self::Array) -> Result<Self::Array>;
+    fn multiply(&self, a: Self::Array, b: &Self::Array) -> Result<Self::Array>;
+    fn subtract(&self, a: Self::Array, b: &Self::Array) -> Result<Self::Array>;
     /// `a` where the mask is not zero, else `b`.
     fn select(&self, mask: &Self::Array, a: &Self::Array, b: &Self::Array) -> Result<Self::Array>;
     /// These rows of the first axis.
@@ -134,4 +196,9 @@ pub trait Kernels: Send + Sync {
     fn stack_heads(&self, heads: &[Self::Array]) -> Result<Self::Array>;
     /// Sum over the head axis: `[S, H, D]` to `[S, D]`.
     fn sum_heads(&self, x: &Self::Array) -> Result<Self::Array>;
+
+    /// Maximum and log-sum-exp of every row of logits `[S, vocab]`.
+    fn logit_rows(&self, logits: &Self::Array) -> Result<Vec<LogitRow>>;
+    /// Single values, by row and column.
+    fn pick(&self, x: &Self::Array, places: &[(usize, usize)]) -> Result<Vec<f32>>;
 }

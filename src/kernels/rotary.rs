@@ -40,7 +40,7 @@ pub enum RotaryScaling {
     },
 }
 
-/// Cosines and sines of some consecutive positions, row-major `[rows, columns]`.
+/// Cosines and sines of some positions, row-major `[rows, columns]`.
 #[derive(Debug, Clone)]
 pub struct RotaryRows {
     pub rows: usize,
@@ -53,7 +53,7 @@ impl RotarySpec {
     /// Inverse frequencies, one for each pair of entries.
     pub fn inverse_frequencies(&self) -> Vec<f32> {
         let dims = self.dims as f64;
-        let plain = (0..self.dims / 2).map(|i| self.theta.powf(-(2.0 * i as f64) / dims));
+        let plain = (0..self.dims / 2).map(|i| libm::pow(self.theta, -(2.0 * i as f64) / dims));
         match &self.scaling {
             RotaryScaling::None => plain.map(|f| f as f32).collect(),
             RotaryScaling::Linear { factor } => plain.map(|f| (f / factor) as f32).collect(),
@@ -94,17 +94,16 @@ impl RotarySpec {
     }
 
     /// Angles of the positions `first..first + rows`. Products in f32, as the peers form them.
-    pub fn rows(&self, first: usize, rows: usize) -> RotaryRows {
+    pub fn rows(&self, positions: impl IntoIterator<Item = usize>) -> RotaryRows {
         let frequencies = self.inverse_frequencies();
         let magnitude = match self.scaling {
             RotaryScaling::Yarn { attention_factor, .. } => attention_factor as f32,
             _ => 1.0,
         };
-        let angles = (first..first + rows).flat_map(|position| frequencies.iter().map(move |f| position as f32 * f));
-        let (cos, sin) = angles
-            .map(|angle| (f64::from(angle).cos() as f32 * magnitude, f64::from(angle).sin() as f32 * magnitude))
-            .unzip();
-        RotaryRows { rows, columns: frequencies.len(), cos, sin }
+        let angles = positions.into_iter().flat_map(|position| frequencies.iter().map(move |f| position as f32 * f));
+        let turn = |angle: f32| (libm::cos(angle.into()) as f32 * magnitude, libm::sin(angle.into()) as f32 * magnitude);
+        let (cos, sin): (Vec<f32>, Vec<f32>) = angles.map(turn).unzip();
+        RotaryRows { rows: cos.len() / frequencies.len().max(1), columns: frequencies.len(), cos, sin }
     }
 }
 
@@ -116,7 +115,7 @@ mod tests {
     fn position_zero_does_not_turn_and_one_turns_by_the_frequency() {
         let spec = RotarySpec { dims: 4, theta: 10_000.0, scaling: RotaryScaling::None };
         assert_eq!(spec.inverse_frequencies(), [1.0, 0.01]);
-        let rows = spec.rows(0, 2);
+        let rows = spec.rows(0..2);
         assert_eq!(&rows.cos[..2], [1.0, 1.0]);
         assert_eq!(rows.sin[2], 1f64.sin() as f32);
     }

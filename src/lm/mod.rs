@@ -3,10 +3,11 @@
 mod fake;
 mod generate;
 mod local;
-mod tree;
+mod memory;
+mod passes;
 
 pub use fake::Fake;
-pub use local::{Local, LocalOptions, max_length};
+pub use local::{Local, LocalOptions, cpu, max_length};
 
 use crate::error::Result;
 use crate::request::{Plan, Response};

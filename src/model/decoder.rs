@@ -7,16 +7,21 @@
 //! In a parallel block both branches read `resid_pre` and are added together. Every named site is one call of
 //! [`Taps::at`]; where nothing is wanted that call returns its argument.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+
 use super::spec::{BlockOrder, DecoderSpec, Positions};
 use super::taps::{self, Taps};
-use super::weights::{BlockWeights, Linear, NormWeights, Weights};
+use super::cache::{Cache, Segment, Sequence};
+use super::footprint::Footprint;
+use super::weights::{AttentionWeights, BlockWeights, Linear, NormWeights, Weights};
 use crate::error::{Error, Result};
-use crate::kernels::{Kernels, NormKind, RotaryRows};
+use crate::kernels::{Branch, Kernels, NormKind, RotaryRows};
 use crate::request::site::BlockSite;
 use crate::request::{Edit, ScoredToken, Site, SiteValues};
 
-/// Rows of logits held at once while scoring, which bounds memory at `64 * vocab` values.
-const LOGIT_ROWS: usize = 64;
+/// Rows of logits held at once, which bounds memory at `64 * vocab` values.
+pub const LOGIT_ROWS: usize = 64;
 
 /// A model ready to run.
 pub struct Decoder<K: Kernels> {
@@ -25,25 +30,28 @@ pub struct Decoder<K: Kernels> {
     pub(crate) weights: Weights<K::Matrix, K::Vector>,
     /// Stored tensors by name, kept when gradients are wanted.
     pub(crate) raws: Vec<(String, K::Raw)>,
+    /// Bytes of keys and values that are alive.
+    pub(super) live: Arc<AtomicUsize>,
 }
 
-/// Keys and values of the positions so far.
-pub struct Cache<K: Kernels> {
-    layers: Vec<Option<(K::Array, K::Array)>>,
-    length: usize,
+/// One sequence of a pass: its rows, and where their keys and values go.
+struct Row<K: Kernels> {
+    first: usize,
+    rows: usize,
+    before: Vec<Arc<Segment<K>>>,
+    own: Segment<K>,
+    keep: bool,
 }
 
-// Not derived: that would ask `K` itself to be `Clone`.
-impl<K: Kernels> Clone for Cache<K> {
-    fn clone(&self) -> Self {
-        Self { layers: self.layers.clone(), length: self.length }
+impl<K: Kernels> Row<K> {
+    fn branch(&self, layer: usize) -> Branch<'_, K::Kv> {
+        Branch { first: self.first, rows: self.rows, segments: self.segments(layer) }
     }
-}
 
-impl<K: Kernels> Cache<K> {
-    /// Positions held.
-    pub fn length(&self) -> usize {
-        self.length
+    /// Keys and values of one layer, up to the last of these rows.
+    fn segments(&self, layer: usize) -> Vec<&K::Kv> {
+        let before = self.before.iter().filter(|segment| segment.length > 0).map(|segment| &segment.layers[layer]);
+        before.chain([&self.own.layers[if self.keep { layer } else { 0 }]]).collect()
     }
 }
 
@@ -58,12 +66,13 @@ impl<K: Kernels> Decoder<K> {
         &self.spec
     }
 
-    pub fn kernels(&self) -> &K {
-        &self.kernels
+    /// What its passes take in memory.
+    pub fn footprint(&self) -> Footprint {
+        Footprint::of_pass(&self.spec)
     }
 
-    pub fn empty_cache(&self) -> Cache<K> {
-        Cache { layers: (0..self.spec.layers).map(|_| None).collect(), length: 0 }
+    pub fn kernels(&self) -> &K {
+        &self.kernels
     }
 
     /// Refuses sites and edits that this decoder cannot serve.
@@ -77,33 +86,71 @@ impl<K: Kernels> Decoder<K> {
     /// # Errors
     /// Token ids outside the vocabulary, and positions outside a learned table.
     pub fn forward(&self, tokens: &[u32], cache: &mut Cache<K>, taps: &mut Taps<'_, K>) -> Result<K::Array> {
-        let k = &self.kernels;
-        let (first, rows) = (cache.length, tokens.len());
+        self.forward_all(&mut [Sequence { tokens, cache, keep: true }], taps)
+    }
+
+    /// [`Self::forward`] of several sequences at once; their rows stand one after the other. Only a single sequence
+    /// can be captured or edited.
+    pub fn forward_all(&self, sequences: &mut [Sequence<'_, K>], taps: &mut Taps<'_, K>) -> Result<K::Array> {
+        if sequences.len() > 1 && !taps.idle() {
+            return Err(Error::internal("taps in a pass of several sequences"));
+        }
+        let tokens: Vec<u32> = sequences.iter().flat_map(|sequence| sequence.tokens).copied().collect();
         if let Some(&token) = tokens.iter().find(|&&token| token as usize >= self.spec.vocab) {
             return Err(Error::bad(format!("expected token ids below {}, found {token}", self.spec.vocab)));
         }
-        let mut x = taps.at(Site::Embed, k.embed(&self.weights.embedding, tokens)?)?;
+        let positions: Vec<usize> = sequences
+            .iter()
+            .flat_map(|sequence| (0..sequence.tokens.len()).map(|row| sequence.cache.length + row))
+            .collect();
+        let mut rows = self.open(sequences)?;
+        let k = &self.kernels;
+        let mut x = taps.at(Site::Embed, k.embed(&self.weights.embedding, &tokens)?)?;
         let rotary = match &self.spec.positions {
             Positions::Learned { rows: table } => {
-                if first + rows > *table {
-                    return Err(Error::bad(format!("expected at most {table} positions, found {}", first + rows)));
-                }
-                let ids: Vec<u32> = (first..first + rows).map(|position| position as u32).collect();
-                let table = self
-                    .weights
-                    .positions
-                    .as_ref()
-                    .ok_or_else(|| Error::internal("learned positions without a table"))?;
-                x = k.add(&x, &taps.at(Site::PosEmbed, k.embed(table, &ids)?)?)?;
+                x = k.add(x, &taps.at(Site::PosEmbed, self.learned(*table, &positions)?)?)?;
                 None
             }
-            Positions::Rotary(spec) => Some(spec.rows(first, rows)),
+            Positions::Rotary(spec) => Some(spec.rows(positions)),
         };
         for (layer, block) in self.weights.blocks.iter().enumerate() {
-            x = self.block(layer, block, x, rotary.as_ref(), &mut cache.layers[layer], taps)?;
+            x = self.block(layer, block, x, rotary.as_ref(), &mut rows, taps)?;
         }
-        cache.length += rows;
+        for (row, sequence) in rows.into_iter().zip(sequences) {
+            if row.keep {
+                sequence.cache.length += row.rows;
+                sequence.cache.segments.push(Arc::new(row.own));
+            }
+        }
         self.norm(&x, &self.weights.final_norm, Site::FinalScale, Site::FinalNormalized, taps)
+    }
+
+    /// Makes room for the keys and values of a pass.
+    fn open(&self, sequences: &mut [Sequence<'_, K>]) -> Result<Vec<Row<K>>> {
+        let mut first = 0;
+        let open = |sequence: &mut Sequence<'_, K>| {
+            let (rows, keep) = (sequence.tokens.len(), sequence.keep);
+            let tail = if keep { sequence.cache.take_tail(rows) } else { None };
+            let mut own = match tail {
+                Some(tail) => tail,
+                None if keep => self.segment(rows)?,
+                None => self.passing_segment(rows),
+            };
+            own.length += rows;
+            first += rows;
+            Ok(Row { first: first - rows, rows, before: sequence.cache.segments.clone(), own, keep })
+        };
+        sequences.iter_mut().map(open).collect()
+    }
+
+    /// Rows of a learned table of positions.
+    fn learned(&self, table: usize, positions: &[usize]) -> Result<K::Array> {
+        if let Some(&last) = positions.iter().max().filter(|&&last| last >= table) {
+            return Err(Error::bad(format!("expected at most {table} positions, found {}", last + 1)));
+        }
+        let ids: Vec<u32> = positions.iter().map(|&position| position as u32).collect();
+        let weights = self.weights.positions.as_ref();
+        self.kernels.embed(weights.ok_or_else(|| Error::internal("learned positions without a table"))?, &ids)
     }
 
     fn block(
@@ -112,22 +159,22 @@ impl<K: Kernels> Decoder<K> {
         block: &BlockWeights<K::Matrix, K::Vector>,
         x: K::Array,
         rotary: Option<&RotaryRows>,
-        cache: &mut Option<(K::Array, K::Array)>,
+        rows: &mut [Row<K>],
         taps: &mut Taps<'_, K>,
     ) -> Result<K::Array> {
         let k = &self.kernels;
         let site = |site| Site::Block(layer, site);
         let x = taps.at(site(BlockSite::ResidPre), x)?;
-        let attention = self.attention(layer, block, &x, rotary, cache, taps)?;
+        let attention = self.attention(layer, block, &x, rotary, rows, taps)?;
         let post = match self.spec.order {
             BlockOrder::Serial => {
-                let mid = taps.at(site(BlockSite::ResidMid), k.add(&x, &attention)?)?;
+                let mid = taps.at(site(BlockSite::ResidMid), k.add(x, &attention)?)?;
                 let mlp = self.mlp(layer, block, &mid, taps)?;
-                k.add(&mid, &mlp)?
+                k.add(mid, &mlp)?
             }
             BlockOrder::Parallel => {
                 let mlp = self.mlp(layer, block, &x, taps)?;
-                k.add(&k.add(&mlp, &attention)?, &x)?
+                k.add(k.add(mlp, &attention)?, &x)?
             }
         };
         taps.at(site(BlockSite::ResidPost), post)
@@ -139,49 +186,51 @@ impl<K: Kernels> Decoder<K> {
         block: &BlockWeights<K::Matrix, K::Vector>,
         x: &K::Array,
         rotary: Option<&RotaryRows>,
-        cache: &mut Option<(K::Array, K::Array)>,
+        rows: &mut [Row<K>],
         taps: &mut Taps<'_, K>,
     ) -> Result<K::Array> {
         let k = &self.kernels;
-        let weights = &block.attention;
         let site = |site| Site::Block(layer, site);
         let input = self.attention_input(layer, block, x, taps)?;
-        let (q_in, k_in, v_in) = match &input {
-            Projected::Shared(x) => (x, x, x),
-            Projected::PerHead { query, key, value } => (query, key, value),
-        };
-        let (heads, kv_heads) = (self.spec.heads, self.spec.kv_heads);
-        let q = taps.at(site(BlockSite::Q), self.project(q_in, &block.attention_norm, &weights.query, heads)?)?;
-        let key = taps.at(site(BlockSite::K), self.project(k_in, &block.attention_norm, &weights.key, kv_heads)?)?;
-        let value =
-            taps.at(site(BlockSite::V), self.project(v_in, &block.attention_norm, &weights.value, kv_heads)?)?;
+        let [q, key, value] = self.query_key_value(block, input)?;
+        let q = taps.at(site(BlockSite::Q), q)?;
+        let key = taps.at(site(BlockSite::K), key)?;
+        let value = taps.at(site(BlockSite::V), value)?;
         let (q, key) = match rotary {
             Some(rows) => (
-                taps.at(site(BlockSite::RotQ), k.rotate(&q, rows)?)?,
-                taps.at(site(BlockSite::RotK), k.rotate(&key, rows)?)?,
+                taps.at(site(BlockSite::RotQ), k.rotate(q, rows)?)?,
+                taps.at(site(BlockSite::RotK), k.rotate(key, rows)?)?,
             ),
             None => (q, key),
         };
-        let key = k.append(cache.as_ref().map(|(key, _)| key), &key)?;
-        let value = k.append(cache.as_ref().map(|(_, value)| value), &value)?;
+        for row in rows.iter_mut() {
+            if !row.keep {
+                row.own.layers = vec![k.kv(self.spec.kv_heads, self.spec.head_width, row.rows)?];
+            }
+            let own = &mut row.own.layers[if row.keep { layer } else { 0 }];
+            k.kv_append(own, &key, &value, row.first..row.first + row.rows)?;
+        }
         let scale = self.spec.attention_scale[layer];
         let z = if taps.wants(site(BlockSite::AttnScores)) || taps.wants(site(BlockSite::Pattern)) {
-            let scores = taps.at(site(BlockSite::AttnScores), k.attention_scores(&q, &key, scale)?)?;
-            let pattern = taps.at(site(BlockSite::Pattern), k.softmax(&scores)?)?;
-            k.attention_mix(&pattern, &value)?
+            let (keys, values) = k.kv_arrays(&rows[0].segments(layer))?;
+            let scores = taps.at(site(BlockSite::AttnScores), k.attention_scores(&q, &keys, scale)?)?;
+            let pattern = taps.at(site(BlockSite::Pattern), k.softmax(scores)?)?;
+            k.attention_mix(&pattern, &values)?
         } else {
-            k.attention(&q, &key, &value, scale)?
+            let branches: Vec<Branch<'_, K::Kv>> = rows.iter().map(|row| row.branch(layer)).collect();
+            k.attention(&q, &branches, scale)?
         };
         let z = taps.at(site(BlockSite::Z), z)?;
-        *cache = Some((key, value));
-        let mut out = self.linear(&k.merge_heads(&z)?, &weights.output)?;
-        if taps.wants(site(BlockSite::Result)) {
-            let before = k.head_results(&z, &weights.output.weight)?;
-            let after = taps.at(site(BlockSite::Result), before.clone())?;
-            if taps.edits(site(BlockSite::Result)) {
-                // Only what the edit changed is added, so that an edit that changes nothing leaves the bits alone.
-                out = k.add(&out, &k.sum_heads(&k.subtract(&after, &before)?)?)?;
-            }
+        let output = &block.attention.output;
+        if !taps.wants(site(BlockSite::Result)) {
+            return taps.at(site(BlockSite::AttnOut), self.linear(&k.merge_heads(z)?, output)?);
+        }
+        let mut out = self.linear(&k.merge_heads(z.clone())?, output)?;
+        let before = k.head_results(&z, &output.weight)?;
+        let after = taps.at(site(BlockSite::Result), before.clone())?;
+        if taps.edits(site(BlockSite::Result)) {
+            // Only what the edit changed is added, so that an edit that changes nothing leaves the bits alone.
+            out = k.add(out, &k.sum_heads(&k.subtract(after, &before)?)?)?;
         }
         taps.at(site(BlockSite::AttnOut), out)
     }
@@ -219,8 +268,34 @@ impl<K: Kernels> Decoder<K> {
         })
     }
 
-    /// `[S, D]` through a projection, or `[S, heads, D]` through the norm and each head's share of it. The latter
-    /// computes the whole projection for every head and keeps one head of it: slow, and equal to the bit.
+    /// The three projections, `[S, heads, width]` each.
+    fn query_key_value(
+        &self,
+        block: &BlockWeights<K::Matrix, K::Vector>,
+        input: Projected<K::Array>,
+    ) -> Result<[K::Array; 3]> {
+        let k = &self.kernels;
+        let (heads, kv_heads) = (self.spec.heads, self.spec.kv_heads);
+        let AttentionWeights { query, key, value, .. } = &block.attention;
+        match input {
+            Projected::Shared(x) => {
+                let pair = |linear| weight_and_bias::<K>(linear);
+                let [q, k_, v] = three(k.linears(&x, &[pair(query), pair(key), pair(value)])?)?;
+                Ok([k.split_heads(q, heads)?, k.split_heads(k_, kv_heads)?, k.split_heads(v, kv_heads)?])
+            }
+            Projected::PerHead { query: q, key: k_, value: v } => {
+                let norm = &block.attention_norm;
+                Ok([
+                    self.project(&q, norm, query, heads)?,
+                    self.project(&k_, norm, key, kv_heads)?,
+                    self.project(&v, norm, value, kv_heads)?,
+                ])
+            }
+        }
+    }
+
+    /// `[S, heads, D]` through the norm and each head's share of a projection. Computes the whole projection for
+    /// every head and keeps one head of it: slow, and equal to the bit.
     fn project(
         &self,
         x: &K::Array,
@@ -229,12 +304,9 @@ impl<K: Kernels> Decoder<K> {
         heads: usize,
     ) -> Result<K::Array> {
         let k = &self.kernels;
-        if k.shape(x).len() == 2 {
-            return k.split_heads(&self.linear(x, linear)?, heads);
-        }
         let parts = (0..heads).map(|head| {
             let normed = self.norm_untapped(&k.head(x, head)?, norm)?;
-            k.head(&k.split_heads(&self.linear(&normed, linear)?, heads)?, head)
+            k.head(&k.split_heads(self.linear(&normed, linear)?, heads)?, head)
         });
         k.stack_heads(&parts.collect::<Result<Vec<_>>>()?)
     }
@@ -253,11 +325,13 @@ impl<K: Kernels> Decoder<K> {
         let activation = self.spec.mlp.activation;
         let hidden = match &block.mlp.gate {
             Some(gate) => {
-                let gate = taps.at(site(BlockSite::MlpPre), self.linear(&x, gate)?)?;
-                let up = taps.at(site(BlockSite::MlpPreLinear), self.linear(&x, &block.mlp.up)?)?;
-                k.multiply(&k.activate(&gate, activation)?, &up)?
+                let both = [weight_and_bias::<K>(gate), weight_and_bias::<K>(&block.mlp.up)];
+                let [gate, up] = two(k.linears(&x, &both)?)?;
+                let gate = taps.at(site(BlockSite::MlpPre), gate)?;
+                let up = taps.at(site(BlockSite::MlpPreLinear), up)?;
+                k.gated(gate, &up, activation)?
             }
-            None => k.activate(&taps.at(site(BlockSite::MlpPre), self.linear(&x, &block.mlp.up)?)?, activation)?,
+            None => k.activate(taps.at(site(BlockSite::MlpPre), self.linear(&x, &block.mlp.up)?)?, activation)?,
         };
         let hidden = taps.at(site(BlockSite::MlpPost), hidden)?;
         taps.at(site(BlockSite::MlpOut), self.linear(&hidden, &block.mlp.down)?)
@@ -313,16 +387,26 @@ impl<K: Kernels> Decoder<K> {
         rows.dedup();
         let mut scored = vec![ScoredToken { log_prob: 0.0, greedy: false }; wanted.len()];
         for chunk in rows.chunks(LOGIT_ROWS) {
-            let logits = self.host_logits(hidden, chunk)?.values;
-            let distributions: Vec<Distribution<'_>> =
-                logits.chunks_exact(self.spec.vocab).map(Distribution::new).collect();
-            for ((row, target), scored) in wanted.iter().zip(&mut scored) {
-                if let Ok(index) = chunk.binary_search(row) {
-                    *scored = distributions[index].score(*target);
-                }
+            let logits = self.logits(hidden, chunk)?;
+            let sums = self.kernels.logit_rows(&logits)?;
+            let here = |(index, (row, target)): (usize, &(usize, u32))| {
+                Some((index, (chunk.binary_search(row).ok()?, *target as usize)))
+            };
+            let (indices, places): (Vec<usize>, Vec<(usize, usize)>) =
+                wanted.iter().enumerate().filter_map(here).unzip();
+            for ((index, (row, target)), logit) in
+                indices.into_iter().zip(&places).zip(self.kernels.pick(&logits, &places)?)
+            {
+                let greedy = sums[*row].best == *target;
+                scored[index] = ScoredToken { log_prob: sums[*row].log_prob(logit), greedy };
             }
         }
         Ok(scored)
+    }
+
+    /// One row of an array, as plain numbers.
+    pub fn row(&self, x: &K::Array, row: usize) -> Result<Vec<f32>> {
+        Ok(self.kernels.host(&self.kernels.rows(x, &[row])?)?.values)
     }
 
     /// [`Self::logits`], as plain numbers.
@@ -331,33 +415,14 @@ impl<K: Kernels> Decoder<K> {
     }
 }
 
-/// The log-softmax of one row: differences and the sum of exponentials in f64, results in f32.
-struct Distribution<'a> {
-    logits: &'a [f32],
-    best: usize,
-    log_sum: f64,
+fn weight_and_bias<K: Kernels>(linear: &Linear<K::Matrix, K::Vector>) -> (&K::Matrix, Option<&K::Vector>) {
+    (&linear.weight, linear.bias.as_ref())
 }
 
-impl<'a> Distribution<'a> {
-    fn new(logits: &'a [f32]) -> Self {
-        let best = first_largest(logits);
-        let max = f64::from(logits[best]);
-        let log_sum = max + logits.iter().map(|&logit| (f64::from(logit) - max).exp()).sum::<f64>().ln();
-        Self { logits, best, log_sum }
-    }
-
-    fn score(&self, target: u32) -> ScoredToken {
-        let log_prob = (f64::from(self.logits[target as usize]) - self.log_sum) as f32;
-        ScoredToken { log_prob, greedy: self.best == target as usize }
-    }
+fn two<A>(arrays: Vec<A>) -> Result<[A; 2]> {
+    arrays.try_into().map_err(|_| Error::internal("two products were asked for"))
 }
 
-/// The log-probability of one token under a row of logits.
-pub(crate) fn score_token(logits: &[f32], target: u32) -> ScoredToken {
-    Distribution::new(logits).score(target)
-}
-
-/// Index of the first largest value.
-pub(crate) fn first_largest(values: &[f32]) -> usize {
-    values.iter().enumerate().fold(0, |best, (index, value)| if *value > values[best] { index } else { best })
+fn three<A>(arrays: Vec<A>) -> Result<[A; 3]> {
+    arrays.try_into().map_err(|_| Error::internal("three products were asked for"))
 }

@@ -8,17 +8,20 @@
 //! A family is a file that reads its configuration into a [`DecoderSpec`] and names its weights; there is no
 //! family-specific forward code.
 
+mod cache;
 mod decoder;
 pub mod families;
+mod footprint;
 mod gradient;
 mod load;
 mod spec;
 mod taps;
 mod weights;
 
-pub use decoder::{Cache, Decoder};
-pub(crate) use decoder::{first_largest, score_token};
-pub use load::{Loaded, check, load};
+pub use cache::{Cache, Sequence};
+pub use decoder::{Decoder, LOGIT_ROWS};
+pub use footprint::Footprint;
+pub use load::{LoadOptions, Loaded, check, load};
 pub use spec::{BlockOrder, DecoderSpec, MlpSpec, NormSpec, Positions};
 pub use taps::Taps;
 pub use weights::{AttentionWeights, BlockWeights, Linear, MlpWeights, NormWeights, Source, Weights};

@@ -47,6 +47,11 @@ impl<'a, K: Kernels> Taps<'a, K> {
         self.captures.contains(&site) || self.edits(site)
     }
 
+    /// Whether nothing happens anywhere.
+    pub(super) fn idle(&self) -> bool {
+        self.captures.is_empty() && self.edits.is_empty()
+    }
+
     /// Whether the site is edited.
     pub fn edits(&self, site: Site) -> bool {
         self.edits.iter().any(|edit| edit.site == site)
@@ -59,7 +64,7 @@ impl<'a, K: Kernels> Taps<'a, K> {
         }
         let mut x = x;
         for edit in self.edits.iter().filter(|edit| edit.site == site) {
-            x = self.apply(edit, &x)?;
+            x = self.apply(edit, x)?;
         }
         if self.captures.contains(&site) {
             self.captured.insert(site, x.clone());
@@ -72,8 +77,8 @@ impl<'a, K: Kernels> Taps<'a, K> {
         self.captured.iter().map(|(site, x)| Ok((*site, self.kernels.host(x)?))).collect()
     }
 
-    fn apply(&self, edit: &Edit, x: &K::Array) -> Result<K::Array> {
-        let shape = self.kernels.shape(x);
+    fn apply(&self, edit: &Edit, x: K::Array) -> Result<K::Array> {
+        let shape = self.kernels.shape(&x);
         let axes = axes(edit.site);
         let last = shape[shape.len() - 1];
         let count: usize = shape.iter().product();
@@ -146,7 +151,7 @@ impl<'a, K: Kernels> Taps<'a, K> {
                     if covered(row) { patch.values[source(row) * width + column] } else { 0.0 }
                 })?;
                 let mask = per_row(&|row, _| if selected(row) && covered(row) { 1.0 } else { 0.0 })?;
-                self.kernels.select(&mask, &values, x)
+                self.kernels.select(&mask, &values, &x)
             }
         }
     }

@@ -23,6 +23,19 @@ impl Source {
     }
 }
 
+impl Source {
+    /// `[out, in]` of the matrix that is viewed.
+    pub(crate) fn matrix_shape(&self) -> [usize; 2] {
+        let (rows, columns) = (self.shape[0], self.shape.get(1).copied().unwrap_or(1));
+        match self.view {
+            View::Whole => [rows, columns],
+            View::Columns { len, .. } => [len, rows],
+            View::Entries { len, .. } => [len, columns],
+            View::HeadPart { heads, width, .. } => [heads * width, columns],
+        }
+    }
+}
+
 /// `M`: matrices `[out, in]`; `V`: vectors.
 pub struct Weights<M, V> {
     /// `[vocab, width]`

@@ -33,6 +33,17 @@ pub enum Ask {
     Grad(GradSpan),
 }
 
+impl Ask {
+    /// Tokens of an input of `length` that are scored.
+    pub fn scored_tokens(&self, length: usize) -> usize {
+        match self {
+            Self::Score { start } => length - start,
+            Self::Roll { windows } => windows.iter().map(|window| window.scored).sum(),
+            _ => 0,
+        }
+    }
+}
+
 /// One forward pass of a rolling evaluation: `tokens[begin..end]` is the input and the last `scored` targets count,
 /// where the target of input position `p` is `tokens[p + 1]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +65,9 @@ pub struct GradSpan {
 pub enum Sampling {
     /// The first largest logit.
     Greedy,
+    /// By chance: the distribution at this temperature, cut to the `top_k` most likely tokens (0 for all), then to the
+    /// smallest set that holds `top_p` of the probability. The random numbers depend on `seed` and the prompt's tokens.
+    Random { temperature: f64, top_p: f64, top_k: usize, seed: u64 },
 }
 
 /// The answer to a [`Request`], of the same kind.

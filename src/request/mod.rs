@@ -9,5 +9,5 @@ pub mod site;
 
 pub use ask::{Ask, GradSpan, Request, Response, Sampling, ScoredToken, SiteValues, TopLogits, Window};
 pub use edit::{Edit, EditOp, Positions};
-pub use plan::Plan;
+pub use plan::{Node, Plan, Sharing, Want};
 pub use site::Site;

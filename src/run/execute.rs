@@ -10,7 +10,7 @@ use crate::ckpt::CheckpointRef;
 use crate::ctx;
 use crate::error::{Error, Result};
 use crate::lm::LanguageModel;
-use crate::request::{Plan, Request, Response};
+use crate::request::{Plan, Request, Response, Sharing};
 use crate::store::{
     Manifest, MetricRow, RUN_SCHEMA, RunFolder, Sample, SampleWriter, Status, TaskRecord, write_metrics,
 };
@@ -23,6 +23,7 @@ pub struct RunOptions {
     pub threads: usize,
     /// Score again although a complete record of the same work is there.
     pub again: bool,
+    pub sharing: Sharing,
 }
 
 /// What a checkpoint scored.
@@ -61,7 +62,7 @@ pub fn run_checkpoint(
         (writer, samples) = folder.begin(&manifest, false)?;
     }
     let done = samples.len();
-    let (plan, owners) = plan(encoded, done);
+    let (plan, owners) = plan(encoded, done, options.sharing);
     events.event(&Event::Planned {
         checkpoint: name,
         items: encoded.items.len(),
@@ -99,11 +100,11 @@ pub fn run_checkpoint(
 }
 
 /// The requests of the items from `done` on, and the item and position that each belongs to.
-fn plan(encoded: &Encoded, done: usize) -> (Plan, Vec<(usize, usize)>) {
+fn plan(encoded: &Encoded, done: usize, sharing: Sharing) -> (Plan, Vec<(usize, usize)>) {
     let left = encoded.items.iter().enumerate().skip(done);
     let owned = left.clone().flat_map(|(item, e)| (0..e.requests.len()).map(move |position| (item, position)));
     let requests: Vec<Request> = left.flat_map(|(_, item)| item.requests.iter().cloned()).collect();
-    (Plan::new(requests), owned.collect())
+    (Plan::new(requests, sharing), owned.collect())
 }
 
 fn answers(encoded: &Encoded) -> Vec<Vec<Option<Response>>> {

@@ -41,7 +41,7 @@ fn instruction_sets_agree_to_the_bit() {
     assert!(Isa::available().contains(&Isa::Portable));
     for (name, path) in cases() {
         let expected = expected(&path);
-        let logits = |isa| bits(&run(&open(&path, Cpu::new(isa)), &expected.tokens, &[], &[]).0.values);
+        let logits = |isa| bits(&run(&open(&path, Cpu::new(isa, 2)), &expected.tokens, &[], &[]).0.values);
         let portable = logits(Isa::Portable);
         for isa in Isa::available() {
             assert_eq!(logits(isa), portable, "{name}: {isa:?}");

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use veval::kernels::Kernels;
 use veval::kernels::candle::Candle;
-use veval::model::{Taps, load};
+use veval::model::{LoadOptions, Taps, load};
 use veval::request::{GradSpan, Site};
 
 use crate::support::{Expected, cases, expected, first_largest, largest_difference, on_both, open, run};
@@ -92,7 +92,7 @@ fn span_gradients_equal_torch_for_every_parameter() {
     let mut worst = 0f32;
     for (name, path) in cases() {
         let expected = expected(&path);
-        let model = load(&path, Candle::cpu_tracked(), false, true).unwrap();
+        let model = load(&path, Candle::cpu_tracked(), LoadOptions { keep_raw: true, ..LoadOptions::default() }).unwrap();
         let (loss, gradients) = model
             .decoder
             .span_gradients(&expected.tokens, GradSpan { start: 9, end: 17 })
@@ -118,7 +118,7 @@ fn gradient_predicts_a_small_step() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity/llama_head_dim");
     let expected = expected(&path);
     let span = GradSpan { start: 9, end: 17 };
-    let model = load(&path, Candle::cpu_tracked(), false, true).unwrap();
+    let model = load(&path, Candle::cpu_tracked(), LoadOptions { keep_raw: true, ..LoadOptions::default() }).unwrap();
     let (_, gradients) = model.decoder.span_gradients(&expected.tokens, span).unwrap();
     let name = "model.layers.0.mlp.up_proj.weight";
     let gradient = &gradients[name];
@@ -137,7 +137,7 @@ fn gradient_predicts_a_small_step() {
             bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
         }
         std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
-        let model = load(folder.path(), Candle::cpu_tracked(), false, true).unwrap();
+        let model = load(folder.path(), Candle::cpu_tracked(), LoadOptions { keep_raw: true, ..LoadOptions::default() }).unwrap();
         model.decoder.span_gradients(&expected.tokens, span).unwrap().0
     };
     let measured = (loss_at(1.0) - loss_at(-1.0)) / 2.0;

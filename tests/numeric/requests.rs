@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 
 use veval::ckpt::discover;
-use veval::lm::{Fake, LanguageModel, Local, LocalOptions};
+use veval::lm::{Fake, LanguageModel, Local, LocalOptions, cpu};
 use veval::request::site::BlockSite;
-use veval::request::{Ask, Edit, EditOp, Plan, Positions, Request, Response, Sampling, Site};
+use veval::request::{Ask, Edit, EditOp, Plan, Positions, Request, Response, Sampling, Sharing, Site};
 use veval::run::{Prepared, PreparedTask, RunOptions, Silent, encode, run_checkpoint};
 use veval::suite::{DefinitionFile, TaskData, build_items, read_suite};
 use veval::text::Tokenizer;
@@ -16,14 +16,14 @@ fn example() -> PathBuf {
 }
 
 fn model() -> Local {
-    Local::open(&example(), &LocalOptions { threads: 2, allow_nonfinite: false, add_bos: None }).unwrap()
+    Local::open(&example(), cpu(2).unwrap(), &LocalOptions::default()).unwrap()
 }
 
 /// Answers in the order of the requests.
 fn ask(model: &dyn LanguageModel, requests: Vec<Request>) -> Vec<Response> {
     let mut answers: Vec<Option<Response>> = vec![None; requests.len()];
     model
-        .execute(&Plan::new(requests), &mut |index, response| {
+        .execute(&Plan::new(requests, Sharing::Prefixes), &mut |index, response| {
             assert!(answers[index].replace(response).is_none(), "request {index} was answered twice");
             Ok(())
         })
@@ -162,7 +162,7 @@ max_tokens = 8
     let short = encode(&prepared, model.tokenizer(), 8, 1).err().unwrap().to_string();
     assert!(short.starts_with("task says: expected `max_tokens` below") && short.lines().count() == 1, "{short}");
     let out = tempfile::tempdir().unwrap();
-    let options = RunOptions { out: out.path().to_path_buf(), threads: 1, again: false };
+    let options = RunOptions { out: out.path().to_path_buf(), threads: 1, again: false, sharing: Sharing::Prefixes };
     let checkpoint = discover(&example()).unwrap().remove(0);
     let outcomes = run_checkpoint(&prepared, &encoded, &model, (&checkpoint, "null"), &options, &mut Silent).unwrap();
     let rows: Vec<usize> = outcomes.folder.samples().unwrap().iter().map(|sample| sample.row).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use veval::kernels::Kernels;
-use veval::model::{Loaded, Taps, load};
+use veval::model::{LoadOptions, Loaded, Taps, load};
 use veval::request::{Edit, Site, SiteValues};
 
 /// The folders under `tests/fixtures/parity`, by name.
@@ -22,7 +22,7 @@ pub fn cases() -> Vec<(String, PathBuf)> {
 }
 
 pub fn open<K: Kernels>(path: &Path, kernels: K) -> Loaded<K> {
-    load(path, kernels, false, false).unwrap_or_else(|error| panic!("{error}"))
+    load(path, kernels, LoadOptions::default()).unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// Runs a generic test on both backends.

@@ -1,141 +1,217 @@
-//! Causal attention for the rows of one forward pass.
+//! Causal attention for the rows of one forward pass, which may be several branches of a tree.
 //!
 //! Scores are chains over the head width, then scaled; each row is soft-maxed over exactly the positions it may see;
-//! values are chains over those positions in ascending order. No output touches a position it must not see, so
-//! nothing depends on how long the sequence is or into which passes it was cut.
+//! values are chains over those positions in ascending order, carried from segment to segment. No output touches a
+//! position it must not see, so nothing depends on how long the sequence is, into which passes it was cut, or who
+//! else holds its beginning.
 //!
 //! ```text
-//!          positions 0 .. offset + S          rows of a tile share the columns up to the first row's own position;
-//!        ┌──────────────┬───┐                 the rest is a small triangle, row by row
-//! rows   │   shared     │◣  │ tile of rows
-//!        ├──────────────┴───┤
+//!          segments before          own segment
+//!        ┌──────────┬──────────┬────────┬───┐     rows of a tile share all columns up to the first row's own
+//! rows   │  header  │ question │ shared │◣  │     position; the rest is a small triangle, row by row
+//!        └──────────┴──────────┴────────┴───┘
 //! ```
 
+use super::array::Scratch;
 use super::isa::Isa;
+use super::kv::Kv;
 use super::math::{scale, softmax};
-use super::packed::{PANEL, Packed};
-use super::tile::{Tile, most_rows, strip};
+use super::packed::PANEL;
+use super::pool::{Output, Pool};
+use super::tile::{Start, Tile, most_rows, strip};
+use crate::kernels::Branch;
 
-/// Rows whose scores are held at once.
+/// Rows whose scores are held at once, and the bytes of these scores.
 const BLOCK: usize = 84;
+const SCORE_BYTES: usize = 1 << 20;
 
-/// Shapes of one call.
-#[derive(Clone, Copy)]
-pub(super) struct Shape {
-    /// Rows of queries; the first stands at position `positions - rows`.
-    pub rows: usize,
-    pub heads: usize,
-    pub kv_heads: usize,
-    pub width: usize,
-    /// Keys and values so far, this pass's included.
-    pub positions: usize,
+/// Positions up to the last row of a branch.
+fn positions(branch: &Branch<'_, Kv>) -> usize {
+    branch.segments.iter().map(|kv| kv.length()).sum()
 }
 
-/// `q [rows, heads, width]`, `k` and `v [positions, kv_heads, width]` to `[rows, heads, width]`.
-pub(super) fn attention(isa: Isa, shape: Shape, q: &[f32], k: &[f32], v: &[f32], factor: f32, out: &mut [f32]) {
-    let Shape { rows, heads, kv_heads, width, positions } = shape;
-    let (ld, kv_ld, offset) = (heads * width, kv_heads * width, positions - rows);
-    assert!(
-        q.len() == rows * ld && out.len() == rows * ld && k.len() == positions * kv_ld && v.len() == positions * kv_ld,
-        "shapes agree"
-    );
-    // Not a power of two apart, or rows would meet in one set of the cache.
-    let score_ld = positions.next_multiple_of(PANEL) + 16;
-    let mut scores = vec![0f32; BLOCK.min(rows) * score_ld];
-    for group in 0..kv_heads {
-        let keys = Packed::rows(&k[group * width..], positions, width, kv_ld);
-        let values = Packed::columns(&v[group * width..], width, positions, kv_ld);
-        for head in group * heads / kv_heads..(group + 1) * heads / kv_heads {
-            for from in (0..rows).step_by(BLOCK) {
-                let to = rows.min(from + BLOCK);
-                block_scores(isa, &q[head * width..], ld, &keys, (from, to), offset, &mut scores, score_ld);
-                for row in from..to {
-                    let seen = &mut scores[(row - from) * score_ld..][..=(offset + row)];
-                    scale(isa, seen, factor);
-                    softmax(isa, seen);
-                }
-                block_values(isa, &scores, score_ld, &values, (from, to), offset, &mut out[head * width..], ld);
-            }
+/// A block of rows of one branch and one key/value head: what one task takes.
+struct Task {
+    branch: usize,
+    group: usize,
+    from: usize,
+    to: usize,
+}
+
+/// `q [rows, heads, width]` and the branches' keys and values to `[rows, heads, width]`.
+pub(super) fn attention(
+    pool: &Pool,
+    isa: Isa,
+    branches: &[Branch<'_, Kv>],
+    (heads, width): (usize, usize),
+    q: &[f32],
+    factor: f32,
+    out: &mut [f32],
+) {
+    let Some(kv_heads) = branches.first().and_then(|branch| branch.segments.first()).map(|kv| kv.heads()) else {
+        return out.fill(0.0);
+    };
+    let rows: usize = branches.iter().map(|branch| branch.rows).sum();
+    assert!(q.len() == rows * heads * width && out.len() == q.len(), "shapes agree");
+    let whole = |branch: &Branch<'_, Kv>| {
+        let own = branch.segments.last().map_or(0, |kv| kv.length());
+        let same = branch.segments.iter().all(|kv| kv.heads() == kv_heads && kv.width() == width);
+        same && own >= branch.rows && branch.first + branch.rows <= rows
+    };
+    assert!(branches.iter().all(whole), "a branch's own keys are there");
+    let mut tasks = Vec::new();
+    for (index, branch) in branches.iter().enumerate() {
+        let fit = SCORE_BYTES / (4 * positions(branch).max(1));
+        let block = BLOCK.min(fit.next_multiple_of(most_rows(isa))).max(most_rows(isa));
+        for from in (0..branch.rows).step_by(block) {
+            let to = branch.rows.min(from + block);
+            tasks.extend((0..kv_heads).map(|group| Task { branch: index, group, from, to }));
         }
     }
+    // Those that see most first, so that none of them is left for the end.
+    tasks.sort_by_key(|task| std::cmp::Reverse((task.to - task.from) * (positions(&branches[task.branch]) + task.to)));
+    let out = Output::new(out);
+    let per_group = heads / kv_heads;
+    pool.run(tasks.len(), |index| {
+        let task = &tasks[index];
+        let work = Work { isa, branch: &branches[task.branch], group: task.group, ld: heads * width, factor };
+        let mut scores = Scratch::take(work.scores_needed((task.to - task.from).max(per_group)));
+        let at = |row: usize, head: usize| ((work.branch.first + row) * heads + head) * width;
+        let heads_of_group = task.group * per_group..(task.group + 1) * per_group;
+        if task.to - task.from == 1 {
+            // The heads of a group read the same keys: they are the rows of one tile.
+            let first = at(task.from, heads_of_group.start);
+            let shape = Block { from: task.from, to: task.from + 1, copies: per_group, ld: width };
+            work.run(&shape, &q[first..], out.pointer(first), &mut scores);
+        } else {
+            for head in heads_of_group {
+                let first = at(task.from, head);
+                let shape = Block { from: task.from, to: task.to, copies: 1, ld: work.ld };
+                work.run(&shape, &q[first..], out.pointer(first), &mut scores);
+            }
+        }
+    });
 }
 
-/// Unscaled scores of rows `from..to` against the positions that they see.
-#[expect(clippy::too_many_arguments, reason = "two matrices with their strides, and a range")]
-fn block_scores(
-    isa: Isa,
-    q: &[f32],
+/// Rows `from..to` of a branch, or `copies` heads of one row, `ld` elements apart.
+struct Block {
+    from: usize,
+    to: usize,
+    copies: usize,
     ld: usize,
-    keys: &Packed,
-    (from, to): (usize, usize),
-    offset: usize,
-    scores: &mut [f32],
-    score_ld: usize,
-) {
-    for p in 0..(offset + to).div_ceil(PANEL) {
-        // Earlier rows see no key of this panel.
-        let first = from.max((p * PANEL).saturating_sub(offset));
-        let tile = Tile {
-            rows: to - first,
-            k: keys.k,
-            a: q[first * ld..].as_ptr(),
-            lda: ld,
-            b: keys.panel(p, 0),
-            c: scores[(first - from) * score_ld + p * PANEL..].as_mut_ptr(),
-            ldc: score_ld,
-            cols: PANEL.min(keys.n - p * PANEL),
-            resume: false,
-            next: keys.panel(p, 0).cast(),
-            next_step: 0,
-        };
-        // SAFETY: rows first..to of q and of the score buffer, whose rows have room for whole panels.
-        unsafe { strip(isa, &tile) }
+}
+
+struct Work<'a> {
+    isa: Isa,
+    branch: &'a Branch<'a, Kv>,
+    group: usize,
+    ld: usize,
+    factor: f32,
+}
+
+impl Work<'_> {
+    /// Not a power of two apart, or rows would meet in one set of the cache.
+    fn score_ld(&self) -> usize {
+        positions(self.branch).next_multiple_of(PANEL) + 16
     }
-}
 
-/// Weighted values of rows `from..to`.
-#[expect(clippy::too_many_arguments, reason = "two matrices with their strides, and a range")]
-fn block_values(
-    isa: Isa,
-    scores: &[f32],
-    score_ld: usize,
-    values: &Packed,
-    (from, to): (usize, usize),
-    offset: usize,
-    out: &mut [f32],
-    ld: usize,
-) {
-    for top in (from..to).step_by(most_rows(isa)) {
-        let rows = most_rows(isa).min(to - top);
-        let shared = offset + top + 1;
-        for p in 0..values.n.div_ceil(PANEL) {
-            let tile = Tile {
-                rows,
-                k: shared,
-                a: scores[(top - from) * score_ld..].as_ptr(),
-                lda: score_ld,
-                b: values.panel(p, 0),
-                c: out[top * ld + p * PANEL..].as_mut_ptr(),
-                ldc: ld,
-                cols: PANEL.min(values.n - p * PANEL),
-                resume: false,
-                next: values.panel(p, 0).cast(),
-                next_step: 0,
-            };
-            // SAFETY: rows top..top + rows of scores and out, and this panel's columns.
-            unsafe { strip(isa, &tile) }
-            for row in 1..rows {
-                let triangle = Tile {
-                    rows: 1,
-                    k: row,
-                    a: tile.a.wrapping_add(row * score_ld + shared),
-                    b: values.panel(p, shared),
-                    c: tile.c.wrapping_add(row * ld),
-                    resume: true,
-                    ..tile
+    fn scores_needed(&self, rows: usize) -> usize {
+        rows * self.score_ld()
+    }
+
+    /// Scores, probabilities, weighted values of one block.
+    fn run(&self, block: &Block, q: &[f32], out: *mut f32, scores: &mut [f32]) {
+        let (ld, before) = (self.score_ld(), positions(self.branch) - self.branch.rows);
+        self.scores(block, q, scores);
+        for index in 0..(block.to - block.from) * block.copies {
+            let row = block.from + index / block.copies;
+            let seen = &mut scores[index * ld..][..=(before + row)];
+            scale(self.isa, seen, self.factor);
+            softmax(self.isa, seen);
+        }
+        self.values(block, scores, out);
+    }
+
+    /// Unscaled scores against the positions that the rows see.
+    fn scores(&self, block: &Block, q: &[f32], scores: &mut [f32]) {
+        let (ld, rows) = (self.score_ld(), block.to - block.from);
+        let last = self.branch.segments.len() - 1;
+        let mut column = 0;
+        for (index, kv) in self.branch.segments.iter().enumerate() {
+            // Positions of the own segment that stand before this pass.
+            let earlier = if index == last { kv.length() - self.branch.rows } else { kv.length() };
+            let seen = if index == last { earlier + block.to } else { kv.length() };
+            for p in 0..seen.div_ceil(PANEL) {
+                // Earlier rows see no key of this panel.
+                let skipped = if block.copies > 1 { 0 } else { (p * PANEL).saturating_sub(earlier + block.from).min(rows) };
+                let tile = Tile {
+                    rows: rows * block.copies - skipped,
+                    k: kv.width(),
+                    chunk: usize::MAX,
+                    a: q[skipped * block.ld..].as_ptr(),
+                    lda: block.ld,
+                    b: kv.key_panel(self.group, p),
+                    c: scores[skipped * ld + column + p * PANEL..].as_mut_ptr(),
+                    ldc: ld,
+                    cols: PANEL.min(kv.length() - p * PANEL),
+                    start: Start::Zero,
+                    next: kv.key_panel(self.group, p),
+                    next_step: 0,
                 };
-                // SAFETY: one row of the tile above, and the positions that it sees beyond the shared ones.
-                unsafe { strip(isa, &triangle) }
+                // SAFETY: rows of q from `skipped` on, and of the score buffer, which has room for all positions.
+                unsafe { strip(self.isa, &tile) }
+            }
+            column += kv.length();
+        }
+    }
+
+    /// Weighted values.
+    fn values(&self, block: &Block, scores: &[f32], out: *mut f32) {
+        let (ld, all) = (self.score_ld(), (block.to - block.from) * block.copies);
+        let last = self.branch.segments.len() - 1;
+        let tall = most_rows(self.isa);
+        for top in (0..all).step_by(tall) {
+            let rows = tall.min(all - top);
+            let mut column = 0;
+            for (index, kv) in self.branch.segments.iter().enumerate() {
+                let own = index == last;
+                let earlier = if own { kv.length() - self.branch.rows } else { kv.length() };
+                let shared = if own { earlier + block.from + top / block.copies + 1 } else { kv.length() };
+                for p in 0..kv.width().div_ceil(PANEL) {
+                    let tile = Tile {
+                        rows,
+                        k: shared,
+                        chunk: usize::MAX,
+                        a: scores[top * ld + column..].as_ptr(),
+                        lda: ld,
+                        b: kv.value_panel(self.group, p, 0),
+                        c: out.wrapping_add(top * block.ld + p * PANEL),
+                        ldc: block.ld,
+                        cols: PANEL.min(kv.width() - p * PANEL),
+                        start: if index == 0 { Start::Zero } else { Start::Carry },
+                        next: kv.value_panel(self.group, p, 0),
+                        next_step: 0,
+                    };
+                    // SAFETY: rows top..top + rows of scores and out, and this panel's columns.
+                    unsafe { strip(self.isa, &tile) }
+                    if !own || block.copies > 1 {
+                        continue;
+                    }
+                    for row in 1..rows {
+                        let triangle = Tile {
+                            rows: 1,
+                            k: row,
+                            a: tile.a.wrapping_add(row * ld + shared),
+                            b: kv.value_panel(self.group, p, shared),
+                            c: tile.c.wrapping_add(row * block.ld),
+                            start: Start::Carry,
+                            ..tile
+                        };
+                        // SAFETY: one row of the tile above, and the positions that it sees beyond the shared ones.
+                        unsafe { strip(self.isa, &triangle) }
+                    }
+                }
+                column += kv.length();
             }
         }
     }
@@ -147,7 +223,7 @@ mod tests {
     use crate::kernels::cpu::testing::{bits, chain, wild};
 
     #[test]
-    fn is_its_definition_and_ignores_the_future_and_the_cut() {
+    fn is_its_definition_and_ignores_the_future_the_cut_and_the_neighbours() {
         let (positions, heads, kv_heads, width) = (203, 6, 2, 40);
         let some =
             |seed, heads: usize| wild(positions * heads * width, seed).iter().map(|x| x % 2.0).collect::<Vec<_>>();
@@ -161,16 +237,50 @@ mod tests {
             softmax(Isa::Portable, &mut p);
             want.extend((0..width).map(|d| chain(&p, &(0..=row).map(|j| v[at(j) + d]).collect::<Vec<_>>())));
         }
-        let ld = heads * width;
-        for (first, end) in
-            [(0, 1), (0, 2), (0, 15), (0, 84), (0, 85), (0, 203), (1, 2), (84, 203), (202, 203), (50, 61)]
-        {
-            for isa in Isa::available() {
-                let shape = Shape { rows: end - first, heads, kv_heads, width, positions: end };
-                let mut out = vec![f32::NAN; (end - first) * ld];
-                let kv = end * kv_heads * width;
-                attention(isa, shape, &q[first * ld..end * ld], &k[..kv], &v[..kv], 0.15, &mut out);
-                assert_eq!(bits(&out), bits(&want[first * ld..end * ld]), "rows {first}..{end}, {isa:?}");
+        let (ld, kv_ld) = (heads * width, kv_heads * width);
+        let segment = |from: usize, to: usize, capacity: usize| {
+            let mut kv = Kv::new(kv_heads, width, capacity);
+            let middle = from.midpoint(to);
+            kv.append(&k[from * kv_ld..middle * kv_ld], &v[from * kv_ld..middle * kv_ld]);
+            kv.append(&k[middle * kv_ld..to * kv_ld], &v[middle * kv_ld..to * kv_ld]);
+            kv
+        };
+        // Borders of the segments, and the first row of the pass.
+        let cuts: [(&[usize], usize); 10] = [
+            (&[0, 1], 0),
+            (&[0, 15], 0),
+            (&[0, 84], 0),
+            (&[0, 85], 0),
+            (&[0, 203], 0),
+            (&[0, 1, 2], 1),
+            (&[0, 40, 80, 203], 84),
+            (&[0, 190, 203], 202),
+            (&[0, 33, 50, 61], 50),
+            (&[0, 99, 203], 180),
+        ];
+        let pools = [Pool::new(1), Pool::new(3)];
+        let kvs: Vec<Vec<Kv>> =
+            cuts.iter().map(|(cut, _)| cut.windows(2).map(|c| segment(c[0], c[1], c[1] - c[0] + 7)).collect()).collect();
+        for isa in Isa::available() {
+            let (mut branches, mut rows, mut queries, mut wanted) = (Vec::new(), 0, Vec::new(), Vec::new());
+            for ((cut, first), kvs) in cuts.iter().zip(&kvs) {
+                let end = cut[cut.len() - 1];
+                branches.push(Branch { first: rows, rows: end - first, segments: kvs.iter().collect() });
+                rows += end - first;
+                queries.extend_from_slice(&q[first * ld..end * ld]);
+                wanted.extend(bits(&want[first * ld..end * ld]));
+            }
+            for pool in &pools {
+                let mut out = vec![f32::NAN; rows * ld];
+                attention(pool, isa, &branches, (heads, width), &queries, 0.15, &mut out);
+                assert_eq!(bits(&out), wanted, "all at once, {isa:?}");
+            }
+            for branch in &branches {
+                let alone = [Branch { first: 0, rows: branch.rows, segments: branch.segments.clone() }];
+                let range = branch.first * ld..(branch.first + branch.rows) * ld;
+                let mut out = vec![f32::NAN; branch.rows * ld];
+                attention(&pools[1], isa, &alone, (heads, width), &queries[range.clone()], 0.15, &mut out);
+                assert_eq!(bits(&out), wanted[range], "{} rows alone, {isa:?}", branch.rows);
             }
         }
     }

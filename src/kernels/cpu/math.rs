@@ -3,6 +3,7 @@
 //! extra entries contribute zero gives the same bits.
 
 use super::isa::versions;
+use super::packed::Element;
 use crate::kernels::Activation;
 
 const LANES: usize = 16;
@@ -82,8 +83,9 @@ fn sum_of_squares_body(row: &[f32]) -> f32 {
     lanes(row, |x| x * x)
 }
 
+/// The largest value that is a number, else -inf.
 #[inline(always)]
-fn softmax_body(row: &mut [f32]) {
+fn max_body(row: &[f32]) -> f32 {
     let larger = |a: f32, b: f32| if b > a { b } else { a };
     let mut max = [f32::NEG_INFINITY; LANES];
     let (chunks, tail) = row.as_chunks::<LANES>();
@@ -92,7 +94,12 @@ fn softmax_body(row: &mut [f32]) {
             max[lane] = larger(max[lane], chunk[lane]);
         }
     }
-    let max = max.iter().chain(tail).fold(f32::NEG_INFINITY, |a, &b| larger(a, b));
+    max.iter().chain(tail).fold(f32::NEG_INFINITY, |a, &b| larger(a, b))
+}
+
+#[inline(always)]
+fn softmax_body(row: &mut [f32]) {
+    let max = max_body(row);
     for x in row.iter_mut() {
         *x = exp(*x - max);
     }
@@ -141,6 +148,12 @@ fn multiply_body(row: &mut [f32], other: &[f32]) {
 }
 
 #[inline(always)]
+fn gated_body(row: &mut [f32], other: &[f32], kind: Activation) {
+    activate_body(row, kind);
+    multiply_body(row, other);
+}
+
+#[inline(always)]
 fn activate_body(row: &mut [f32], kind: Activation) {
     match kind {
         Activation::Silu => row.iter_mut().for_each(|x| *x /= 1.0 + exp(-*x)),
@@ -151,6 +164,61 @@ fn activate_body(row: &mut [f32], kind: Activation) {
             *x /= 1.0 + exp(-2.0 * u);
         }),
         Activation::Relu => row.iter_mut().for_each(|x| *x = if *x > 0.0 { *x } else { 0.0 }),
+    }
+}
+
+/// The largest value, and the sum of `exp(x - largest)`: f32 terms, f64 sums in sixteen lanes.
+#[inline(always)]
+fn max_and_exp_sum_body(row: &[f32]) -> (f32, f64) {
+    let max = max_body(row);
+    let mut sums = [0f64; LANES];
+    let (chunks, tail) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            sums[lane] += f64::from(exp(chunk[lane] - max));
+        }
+    }
+    for (sum, value) in sums.iter_mut().zip(tail) {
+        *sum += f64::from(exp(value - max));
+    }
+    (max, sums.iter().fold(0.0, |total, sum| total + sum))
+}
+
+/// Half-precision bits to f32, exactly. A subnormal half is normal as f32: the multiplication puts its exponent right.
+#[inline(always)]
+fn widen_f16(bits: u16) -> f32 {
+    let magnitude = u32::from(bits & 0x7fff) << 13;
+    let finite = f32::from_bits(magnitude) * f32::from_bits(0x7780_0000);
+    let value = if bits & 0x7c00 == 0x7c00 { magnitude | 0x7f80_0000 } else { finite.to_bits() };
+    f32::from_bits(value | u32::from(bits & 0x8000) << 16)
+}
+
+#[inline(always)]
+fn widen_body(element: Element, bytes: &[u8], out: &mut [f32]) {
+    match element {
+        Element::F32 => {
+            for (out, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
+                *out = f32::from_le_bytes(*b);
+            }
+        }
+        Element::F16 => {
+            for (out, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *out = widen_f16(u16::from_le_bytes(*b));
+            }
+        }
+        Element::Bf16 => {
+            for (out, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
+                *out = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn rotate_body(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (a, b) = head.split_at_mut(cos.len());
+    for (((a, b), cos), sin) in a.iter_mut().zip(b).zip(cos).zip(sin) {
+        (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
     }
 }
 
@@ -167,6 +235,13 @@ versions! {
     pub(super) fn add = add_body(row: &mut [f32], other: &[f32]);
     pub(super) fn multiply = multiply_body(row: &mut [f32], other: &[f32]);
     pub(super) fn activate = activate_body(row: &mut [f32], kind: Activation);
+    /// `activate(row) * other`
+    pub(super) fn gated = gated_body(row: &mut [f32], other: &[f32], kind: Activation);
+    pub(super) fn max_and_exp_sum = max_and_exp_sum_body(row: &[f32]) -> (f32, f64);
+    /// Stored weights to f32, exactly.
+    pub(super) fn widen = widen_body(element: Element, bytes: &[u8], out: &mut [f32]);
+    /// Turns a head by one angle for each pair of entries.
+    pub(super) fn rotate = rotate_body(head: &mut [f32], cos: &[f32], sin: &[f32]);
 }
 
 #[cfg(test)]
@@ -251,6 +326,14 @@ mod tests {
         };
         for isa in Isa::available() {
             assert_eq!(run(isa), run(Isa::Portable), "{isa:?}");
+        }
+    }
+
+    #[test]
+    fn every_half_widens_exactly() {
+        for bits in 0..=u16::MAX {
+            let (ours, want) = (widen_f16(bits), half::f16::from_bits(bits).to_f32());
+            assert!(ours.to_bits() == want.to_bits() || (ours.is_nan() && want.is_nan()), "{bits:#x}");
         }
     }
 

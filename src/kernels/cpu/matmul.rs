@@ -1,47 +1,135 @@
-//! `y = x W^T` on one thread, every output one ascending chain (see [`super::tile`]).
+//! `y = x W^T`, every output in one fixed order (see [`super::tile`]).
 
 use super::isa::Isa;
 use super::packed::{PANEL, Packed};
-use super::tile::{Tile, most_rows, strip};
+use super::pool::{Output, Pool};
+use super::array::Scratch;
+use super::tile::{Start, Tile, direct, kernels as wide_kernels, most_rows, strip_by};
 
-/// Longest run of the inner dimension taken at once: a panel of 2048 x 32 is an eighth of L2.
+/// Length of a chain of fused multiply-adds. Chunks cost about one part in a hundred against a single chain over the
+/// whole inner dimension and leave a third of its rounding error (`tests/numeric/rounding.rs`).
+pub(super) const CHUNK: usize = 256;
+/// Longest run of the inner dimension taken at once: a panel of 2048 x 32 is an eighth of L2. A multiple of [`CHUNK`].
 const INNER: usize = 2048;
 /// Bytes of x in one block of rows: they stay in L2 while the panels pass by.
 const ROWS_BYTES: usize = 1 << 19;
+/// Panels of one task where the inner dimension is longer than [`INNER`]: the block of x in L2 is used this often.
+const GROUP: usize = 8;
 
-/// `y [m, n] = x [m, k] W^T`. Rows of x are `ldx` apart, y is dense.
-pub fn matmul(isa: Isa, x: &[f32], ldx: usize, m: usize, w: &Packed, y: &mut [f32]) {
-    let (n, k) = (w.n, w.k);
-    assert!(y.len() == m * n && (m == 0 || (ldx >= k && x.len() >= (m - 1) * ldx + k)), "shapes agree");
-    if m * n * k == 0 {
-        return y.fill(0.0);
+/// One matrix and where its product goes: dense, `[m, n]`.
+pub struct Product<'a> {
+    pub w: &'a Packed,
+    pub y: &'a mut [f32],
+}
+
+/// Rows of x, `ld` apart.
+#[derive(Clone, Copy)]
+pub struct Rows<'a> {
+    pub values: &'a [f32],
+    pub ld: usize,
+    pub count: usize,
+}
+
+/// A run of panels of one product: what one task takes, for one block of rows.
+struct Group {
+    product: usize,
+    first: usize,
+    panels: usize,
+}
+
+/// The products of the same rows with several matrices.
+///
+/// Few rows: the threads share out the panels, so that each weight is read by one of them. Many rows: they take the
+/// same panels for blocks of rows side by side. A task claims the next one before it begins, so that it knows what to
+/// fetch in time.
+pub fn matmul(pool: &Pool, isa: Isa, x: Rows<'_>, products: &mut [Product<'_>]) {
+    let Rows { values, ld, count: m } = x;
+    let k = products.first().map_or(0, |product| product.w.k);
+    for Product { w, y } in products.iter_mut() {
+        assert!(w.k == k && y.len() == m * w.n, "shapes agree");
+        if k == 0 {
+            y.fill(0.0);
+        }
     }
-    let panels = n.div_ceil(PANEL);
-    let block = (ROWS_BYTES / (4 * k.min(INNER))).max(8 * most_rows(isa));
-    for from in (0..m).step_by(block) {
-        let rows = block.min(m - from);
-        for k0 in (0..k).step_by(INNER) {
-            let inner = INNER.min(k - k0);
-            let next_step = (PANEL * 4 / rows.div_ceil(most_rows(isa))).next_multiple_of(16);
-            for p in 0..panels {
-                let next = if p + 1 < panels { w.panel(p + 1, k0) } else { w.panel(0, (k0 + INNER) % k) };
-                let tile = Tile {
-                    rows,
-                    k: inner,
-                    a: x[from * ldx + k0..].as_ptr(),
-                    lda: ldx,
-                    b: w.panel(p, k0),
-                    c: y[from * n + p * PANEL..].as_mut_ptr(),
-                    ldc: n,
-                    cols: PANEL.min(n - p * PANEL),
-                    resume: k0 > 0,
-                    next: next.cast(),
-                    next_step,
-                };
-                // SAFETY: rows from..from + rows of x and y and the columns of panel p are in bounds by the assertion;
-                // an `Isa` comes from `available`.
-                unsafe { strip(isa, &tile) }
-            }
+    let groups = groups(products, if k <= INNER { 1 } else { GROUP });
+    if m * k * groups.len() == 0 {
+        return;
+    }
+    assert!(ld >= k && values.len() >= (m - 1) * ld + k, "the rows are there");
+    let (tall, threads) = (most_rows(isa), pool.threads());
+    let side = if m >= 8 * tall * threads { threads } else { 1 };
+    let most = (ROWS_BYTES / (4 * k.min(INNER))).max(8 * tall);
+    let enough = (4 * threads).div_ceil(groups.len()).min(m.div_ceil(tall));
+    let blocks = m.div_ceil(most).max(enough).next_multiple_of(side);
+    let tasks = blocks * groups.len();
+    let outputs: Vec<(&Packed, Output<f32>)> =
+        products.iter_mut().map(|Product { w, y }| (*w, Output::new(y))).collect();
+    let place = |task: usize| (task / (groups.len() * side) * side + task % side, task / side % groups.len());
+    pool.run(tasks, |task| {
+        let (block, at) = place(task);
+        // Threads take turns, more or less: this one's next task is likely to be `threads` further on.
+        let after = (task + threads < tasks).then(|| &groups[place(task + threads).1]);
+        let after = after.map(|group| outputs[group.product].0.panel(group.first, 0));
+        let (from, to) = (block * m / blocks, (block + 1) * m / blocks);
+        let (w, y) = &outputs[groups[at].product];
+        let rows = Rows { values: &values[from * ld..], ld, count: to - from };
+        // SAFETY: the rows from..to and the panels of this group belong to this task alone.
+        unsafe { task_product(isa, rows, w, &groups[at], y.pointer(from * w.n), after) }
+    });
+}
+
+fn groups(products: &[Product<'_>], size: usize) -> Vec<Group> {
+    let of = |(product, Product { w, .. }): (usize, &Product<'_>)| {
+        let panels = w.n.div_ceil(PANEL);
+        (0..panels).step_by(size).map(move |first| Group { product, first, panels: size.min(panels - first) })
+    };
+    products.iter().enumerate().flat_map(of).collect()
+}
+
+/// # Safety
+/// `y` has `x.count` rows of `w.n`, and nobody else touches the columns of the group.
+unsafe fn task_product(isa: Isa, x: Rows<'_>, w: &Packed, group: &Group, y: *mut f32, after: Option<*const u8>) {
+    let Rows { values, ld, count } = x;
+    // Few rows read half-precision panels directly; for many a panel is widened once.
+    let few = direct(isa, w.element()).filter(|kernels| w.element().bytes() == 4 || count < 2 * kernels.len());
+    let kernels = few.unwrap_or_else(|| wide_kernels(isa));
+    let mut wide = if few.is_none() { Scratch::take(w.k.min(INNER) * PANEL) } else { Scratch::take(0) };
+    let step = (PANEL * w.element().bytes() / count.div_ceil(kernels.len())).next_multiple_of(16);
+    let last = group.first + group.panels - 1;
+    for k0 in (0..w.k).step_by(INNER) {
+        let inner = INNER.min(w.k - k0);
+        for p in group.first..=last {
+            let own = w.panel(p, k0);
+            let next = if p < last {
+                w.panel(p + 1, k0)
+            } else if k0 + INNER < w.k {
+                w.panel(group.first, k0 + INNER)
+            } else {
+                after.unwrap_or(own)
+            };
+            let b = if few.is_some() {
+                own
+            } else {
+                w.widen(isa, p, k0, inner, &mut wide);
+                wide.as_ptr().cast()
+            };
+            let tile = Tile {
+                rows: count,
+                k: inner,
+                chunk: CHUNK,
+                a: values[k0..].as_ptr(),
+                lda: ld,
+                b,
+                c: y.wrapping_add(p * PANEL),
+                ldc: w.n,
+                cols: PANEL.min(w.n - p * PANEL),
+                start: if k0 > 0 { Start::Add } else { Start::Zero },
+                next,
+                next_step: step,
+            };
+            // SAFETY: rows of x and y and the columns of panel p are in bounds by the caller's assertions; an `Isa`
+            // comes from `available`.
+            unsafe { strip_by(kernels, &tile) }
         }
     }
 }
@@ -49,22 +137,47 @@ pub fn matmul(isa: Isa, x: &[f32], ldx: usize, m: usize, w: &Packed, y: &mut [f3
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::cpu::testing::{bits, chain, wild};
+    use crate::ckpt::Dtype;
+    use crate::kernels::cpu::packed::Stored;
+    use crate::kernels::cpu::testing::{bits, chunked, wild};
 
     #[test]
-    fn every_output_is_one_ascending_chain() {
+    fn every_output_is_the_same_sum() {
         let small = (0..=40)
             .flat_map(|m| [1, 31, 32, 33, 101].map(|n| (m, n)))
             .flat_map(|(m, n)| [1, 2, 64, 577].map(|k| (m, n, k)));
+        let pools = [Pool::new(1), Pool::new(2), Pool::new(3)];
         for (m, n, k) in small.chain([(29, 70, 4099), (3, 300, 2049), (150, 33, 6000), (130, 70, 0), (700, 40, 576)]) {
-            let ldx = k + m % 3;
-            let (x, w) = (wild(m * ldx, 1), wild(n * k, 2));
-            let want: Vec<f32> = (0..m * n).map(|o| chain(&x[o / n * ldx..][..k], &w[o % n * k..][..k])).collect();
-            let packed = Packed::rows(&w, n, k, k);
-            for isa in Isa::available() {
-                let mut y = vec![f32::NAN; m * n];
-                matmul(isa, &x, ldx, m, &packed, &mut y);
-                assert_eq!(bits(&y), bits(&want), "{m} x {n} x {k}, {isa:?}");
+            let ld = k + m % 3;
+            let x = wild(m * ld, 1);
+            for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
+                // Halves of moderate size, exactly representable in either format.
+                let wide: Vec<f32> = match dtype {
+                    Dtype::F32 => wild(n * k, 2),
+                    _ => wild(n * k, 2).iter().map(|w| half::f16::from_f32(w % 8.0).to_f32()).collect(),
+                };
+                let wide: Vec<f32> = match dtype {
+                    Dtype::Bf16 => wide.iter().map(|w| half::bf16::from_f32(*w).to_f32()).collect(),
+                    _ => wide,
+                };
+                let bytes: Vec<u8> = match dtype {
+                    Dtype::F32 => wide.iter().flat_map(|w| w.to_le_bytes()).collect(),
+                    Dtype::F16 => wide.iter().flat_map(|w| half::f16::from_f32(*w).to_le_bytes()).collect(),
+                    Dtype::Bf16 => wide.iter().flat_map(|w| half::bf16::from_f32(*w).to_le_bytes()).collect(),
+                };
+                let want: Vec<f32> =
+                    (0..m * n).map(|o| chunked(&x[o / n * ld..][..k], &wide[o % n * k..][..k], CHUNK)).collect();
+                let stored = Stored { bytes: &bytes, dtype, row_step: k, k_step: 1 };
+                let pool = &pools[(m + n + k) % 3];
+                let packed = Packed::pack(pool, n, k, |row| row, stored);
+                for isa in Isa::available() {
+                    let (mut y, mut z) = (vec![f32::NAN; m * n], vec![f32::NAN; m * n]);
+                    let rows = Rows { values: &x, ld, count: m };
+                    let both = &mut [Product { w: &packed, y: &mut y }, Product { w: &packed, y: &mut z }];
+                    matmul(pool, isa, rows, both);
+                    assert_eq!(bits(&y), bits(&want), "{m} x {n} x {k}, {isa:?}, {dtype:?}");
+                    assert_eq!(bits(&z), bits(&want), "{m} x {n} x {k}, {isa:?}, {dtype:?}, second product");
+                }
             }
         }
     }
@@ -72,8 +185,9 @@ mod tests {
     #[test]
     fn packing_by_columns_is_packing_the_transpose() {
         let w = wild(37 * 70, 3);
-        let transposed: Vec<f32> = (0..70 * 37).map(|i| w[i % 37 * 70 + i / 37]).collect();
-        let (a, b) = (Packed::rows(&w, 37, 70, 70), Packed::columns(&transposed, 37, 70, 37));
+        let transposed: Vec<u8> = (0..70 * 37).flat_map(|i| w[i % 37 * 70 + i / 37].to_le_bytes()).collect();
+        let stored = Stored { bytes: &transposed, dtype: Dtype::F32, row_step: 1, k_step: 37 };
+        let (a, b) = (Packed::rows(&w, 37, 70, 70), Packed::pack(&Pool::new(2), 37, 70, |row| row, stored));
         let (mut row_a, mut row_b) = (vec![0.0; 70], vec![0.0; 70]);
         for row in 0..37 {
             a.row(row, &mut row_a);

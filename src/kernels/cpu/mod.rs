@@ -1,37 +1,52 @@
 //! [`Kernels`] of our own for the CPU: packed weights, one micro-kernel, every reduction in a fixed order.
 //!
 //! **The bits of a row depend on that row alone**: not on how many rows a pass has, how a sequence was cut into
-//! passes, which instruction set runs, or what other threads do. Why: products are one ascending chain of fused
-//! multiply-adds over the whole inner dimension (`tile.rs`); sums over a row use sixteen lanes by absolute position
-//! (`math.rs`); attention touches only positions that a row may see, in ascending order (`attention.rs`). A pass runs on
-//! one thread; several passes run side by side.
+//! passes, which instruction set runs, or what other threads do. Why: products are chains of fused multiply-adds over
+//! fixed chunks of the inner dimension, added in ascending order (`tile.rs`); sums over a row use sixteen lanes by
+//! absolute position (`math.rs`); attention touches only positions that a row may see, in ascending order
+//! (`attention.rs`). Threads share out rows, panels and heads (`pool.rs`); no sum is ever split between two of them.
 
 mod array;
 mod attention;
 mod isa;
+mod kv;
 mod math;
 mod matmul;
 mod packed;
+mod pool;
 mod tile;
 
 pub use array::Array;
 pub use isa::Isa;
-pub use matmul::matmul;
-pub use packed::Packed;
+pub use kv::Kv;
+pub use matmul::{Product, Rows, matmul};
+pub use packed::{Packed, Stored};
+pub use pool::Pool;
 
-use super::{Activation, Kernels, RotaryRows, View};
+use std::ops::Range;
+use std::sync::Arc;
+
+use pool::Output;
+
+use super::{Activation, Branch, Kernels, LogitRow, RawTensor, RotaryRows, View};
+use crate::ckpt::Dtype;
 use crate::error::{Error, Result};
 use crate::request::SiteValues;
 
-/// The CPU backend for one instruction set.
-#[derive(Debug, Clone, Copy)]
+/// Values below which an operation is not worth sharing out.
+const SHARED_FROM: usize = 1 << 14;
+
+/// The CPU backend for one instruction set and some threads. Clones share the threads.
+#[derive(Debug, Clone)]
 pub struct Cpu {
     isa: Isa,
+    pool: Arc<Pool>,
 }
 
 impl Default for Cpu {
+    /// The best instruction set, on one thread.
     fn default() -> Self {
-        Self { isa: Isa::best() }
+        Self::new(Isa::best(), 1)
     }
 }
 
@@ -40,19 +55,45 @@ impl Cpu {
     ///
     /// # Panics
     /// When it is not.
-    pub fn new(isa: Isa) -> Self {
+    pub fn new(isa: Isa, threads: usize) -> Self {
         assert!(Isa::available().contains(&isa), "this machine has no {isa:?}");
-        Self { isa }
+        Self { isa, pool: Arc::new(Pool::new(threads)) }
     }
 
-    pub fn isa(self) -> Isa {
+    pub fn isa(&self) -> Isa {
         self.isa
     }
 
-    /// `f` of every row along the last axis.
-    fn each_row(x: Array, f: impl Fn(&mut [f32])) -> Array {
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// `f(index, row)` for every row of `width` values, shared out among the threads.
+    fn each_row(&self, values: &mut [f32], width: usize, f: impl Fn(usize, &mut [f32]) + Sync) {
+        let rows = values.len() / width.max(1);
+        let tasks = if values.len() < SHARED_FROM { 1 } else { rows.min(4 * self.pool.threads()) };
+        let out = Output::new(values);
+        self.pool.run(tasks, |task| {
+            let (from, to) = (task * rows / tasks, (task + 1) * rows / tasks);
+            // SAFETY: tasks have different rows.
+            let part = unsafe { out.part(from * width, (to - from) * width) };
+            part.chunks_exact_mut(width.max(1)).enumerate().for_each(|(index, row)| f(from + index, row));
+        });
+    }
+
+    /// A changed copy, or `x` itself changed where nobody else holds it.
+    fn map_rows(&self, x: Array, f: impl Fn(usize, &mut [f32]) + Sync) -> Array {
         let width = x.width();
-        x.map(|values| values.chunks_exact_mut(width.max(1)).for_each(f))
+        x.map(|values| self.each_row(values, width, f))
+    }
+
+    /// `f` of two rows at a time.
+    fn zip_rows(&self, a: Array, b: &Array, f: impl Fn(&mut [f32], &[f32]) + Sync) -> Result<Array> {
+        if a.shape != b.shape {
+            return Err(shapes(&a, b));
+        }
+        let width = b.width();
+        Ok(self.map_rows(a, |index, row| f(row, &b.values()[index * width..][..width])))
     }
 }
 
@@ -62,47 +103,53 @@ fn shapes(a: &Array, b: &Array) -> Error {
 
 impl Kernels for Cpu {
     type Array = Array;
-    type Raw = SiteValues;
+    type Raw = RawTensor;
     type Matrix = Packed;
     type Vector = Vec<f32>;
+    type Kv = Kv;
 
     fn numerics_id(&self) -> &'static str {
-        "cpu/1"
+        "cpu/2"
     }
 
-    fn raw(&self, values: SiteValues) -> Result<SiteValues> {
-        Ok(values)
+    fn raw(&self, tensor: RawTensor) -> Result<RawTensor> {
+        Ok(tensor)
     }
 
-    fn matrix(&self, raw: &SiteValues, view: View) -> Result<Packed> {
+    fn matrix(&self, raw: &RawTensor, view: View) -> Result<Packed> {
         let [rows, columns] = raw.shape[..] else {
             return Err(Error::internal(format!("a matrix of shape {:?}", raw.shape)));
         };
+        let pool = &self.pool;
+        let by_rows = Stored { bytes: &raw.bytes, dtype: raw.dtype, row_step: columns, k_step: 1 };
+        let by_columns = Stored { row_step: 1, k_step: columns, ..by_rows };
         Ok(match view {
-            View::Whole => Packed::rows(&raw.values, rows, columns, columns),
-            View::Columns { start, len } => Packed::columns(&raw.values[start..], len, rows, columns),
-            View::Entries { start, len } => Packed::rows(&raw.values[start * columns..], len, columns, columns),
+            View::Whole => Packed::pack(pool, rows, columns, |row| row, by_rows),
+            View::Columns { start, len } => Packed::pack(pool, len, rows, |row| start + row, by_columns),
+            View::Entries { start, len } => Packed::pack(pool, len, columns, |row| start + row, by_rows),
             View::HeadPart { part, parts, heads, width } => {
-                let rows: Vec<f32> = head_part(part, parts, heads, width)
-                    .flat_map(|row| raw.values[row * columns..][..columns].iter().copied())
-                    .collect();
-                Packed::rows(&rows, heads * width, columns, columns)
+                Packed::pack(pool, heads * width, columns, |row| head_part(row, part, parts, width), by_rows)
             }
         })
     }
 
-    fn vector(&self, raw: &SiteValues, view: View) -> Result<Vec<f32>> {
+    fn vector(&self, raw: &RawTensor, view: View) -> Result<Vec<f32>> {
+        let values = crate::ckpt::widen(raw.dtype, &raw.bytes);
         Ok(match view {
-            View::Whole => raw.values.clone(),
-            View::Columns { start, len } | View::Entries { start, len } => raw.values[start..start + len].to_vec(),
+            View::Whole => values,
+            View::Columns { start, len } | View::Entries { start, len } => values[start..start + len].to_vec(),
             View::HeadPart { part, parts, heads, width } => {
-                head_part(part, parts, heads, width).map(|row| raw.values[row]).collect()
+                (0..heads * width).map(|row| values[head_part(row, part, parts, width)]).collect()
             }
         })
+    }
+
+    fn matrix_bytes(out: usize, inner: usize, dtype: Dtype) -> usize {
+        out.next_multiple_of(packed::PANEL) * inner * dtype.bytes()
     }
 
     fn array(&self, values: SiteValues) -> Result<Array> {
-        Ok(Array::from_vec(values.shape, values.values))
+        Ok(Array::from_values(values.shape, &values.values))
     }
 
     fn host(&self, x: &Array) -> Result<SiteValues> {
@@ -114,28 +161,34 @@ impl Kernels for Cpu {
     }
 
     fn embed(&self, table: &Packed, ids: &[u32]) -> Result<Array> {
-        Ok(Array::build(vec![ids.len(), table.k], |out| {
-            for (row, &id) in out.chunks_exact_mut(table.k).zip(ids) {
-                table.row(id as usize, row);
-            }
+        let width = table.k;
+        Ok(Array::build(vec![ids.len(), width], |out| {
+            self.each_row(out, width, |index, row| table.row(ids[index] as usize, row));
         }))
     }
 
-    fn linear(&self, x: &Array, weight: &Packed, bias: Option<&Vec<f32>>) -> Result<Array> {
+    fn linears(&self, x: &Array, weights: &[(&Packed, Option<&Vec<f32>>)]) -> Result<Vec<Array>> {
         let (rows, width) = (x.shape[0], x.width());
-        if width != weight.k {
+        if let Some((weight, _)) = weights.iter().find(|(weight, _)| weight.k != width) {
             return Err(Error::internal(format!("a row of {width} meets a matrix of {}", weight.k)));
         }
-        Ok(Array::build(vec![rows, weight.n], |out| {
-            matmul(self.isa, x.values(), width, rows, weight, out);
-            if let Some(bias) = bias {
-                out.chunks_exact_mut(weight.n).for_each(|row| math::add(self.isa, row, bias));
-            }
-        }))
+        let mut outputs: Vec<Array> =
+            weights.iter().map(|(weight, _)| Array::build(vec![rows, weight.n], |_| ())).collect();
+        let mut products: Vec<Product<'_>> = outputs
+            .iter_mut()
+            .zip(weights)
+            .filter_map(|(output, (w, _))| Some(Product { w, y: output.values_mut()? }))
+            .collect();
+        matmul(&self.pool, self.isa, Rows { values: x.values(), ld: width, count: rows }, &mut products);
+        let with_bias = |(output, (_, bias)): (Array, &(&Packed, Option<&Vec<f32>>))| match bias {
+            Some(bias) => self.map_rows(output, |_, row| math::add(self.isa, row, bias)),
+            None => output,
+        };
+        Ok(outputs.into_iter().zip(weights).map(with_bias).collect())
     }
 
     fn centre(&self, x: &Array) -> Result<Array> {
-        Ok(Self::each_row(x.clone(), |row| {
+        Ok(self.map_rows(x.clone(), |_, row| {
             let mean = math::sum(self.isa, row) / row.len() as f32;
             math::shift(self.isa, row, mean);
         }))
@@ -153,45 +206,67 @@ impl Kernels for Cpu {
     }
 
     fn norm_apply(&self, x: &Array, scale: &Array, gain: &Vec<f32>, bias: Option<&Vec<f32>>) -> Result<Array> {
-        let width = x.width();
-        Ok(x.clone().map(|values| {
-            for (row, scale) in values.chunks_exact_mut(width).zip(scale.values()) {
-                math::norm(self.isa, row, *scale, gain, bias.map(Vec::as_slice));
-            }
+        let (width, scales) = (x.width(), scale.values());
+        Ok(Array::build(x.shape.clone(), |out| {
+            self.each_row(out, width, |index, row| {
+                row.copy_from_slice(&x.values()[index * width..][..width]);
+                math::norm(self.isa, row, scales[index], gain, bias.map(Vec::as_slice));
+            });
         }))
     }
 
-    fn split_heads(&self, x: &Array, heads: usize) -> Result<Array> {
-        Ok(x.clone().reshaped(vec![x.shape[0], heads, x.width() / heads]))
+    fn split_heads(&self, x: Array, heads: usize) -> Result<Array> {
+        let shape = vec![x.shape[0], heads, x.width() / heads];
+        Ok(x.reshaped(shape))
     }
 
-    fn merge_heads(&self, x: &Array) -> Result<Array> {
-        Ok(x.clone().reshaped(vec![x.shape[0], x.shape[1] * x.shape[2]]))
+    fn merge_heads(&self, x: Array) -> Result<Array> {
+        let shape = vec![x.shape[0], x.shape[1] * x.shape[2]];
+        Ok(x.reshaped(shape))
     }
 
-    fn rotate(&self, x: &Array, rows: &RotaryRows) -> Result<Array> {
-        let (heads, width, half) = (x.shape[1], x.shape[2], rows.columns);
-        Ok(x.clone().map(|values| {
-            for (index, head) in values.chunks_exact_mut(width).enumerate() {
-                let at = index / heads * half;
-                let (a, b) = head.split_at_mut(half);
-                for (((a, b), cos), sin) in
-                    a.iter_mut().zip(b).zip(&rows.cos[at..at + half]).zip(&rows.sin[at..at + half])
-                {
-                    (*a, *b) = (*a * cos - *b * sin, *b * cos + *a * sin);
-                }
-            }
+    fn rotate(&self, x: Array, rows: &RotaryRows) -> Result<Array> {
+        let (heads, half) = (x.shape[1], rows.columns);
+        Ok(self.map_rows(x, |index, head| {
+            let at = index / heads * half;
+            math::rotate(self.isa, &mut head[..2 * half], &rows.cos[at..at + half], &rows.sin[at..at + half]);
         }))
     }
 
-    fn append(&self, before: Option<&Array>, x: &Array) -> Result<Array> {
-        let Some(before) = before else { return Ok(x.clone()) };
-        let mut shape = x.shape.clone();
-        shape[0] += before.shape[0];
-        Ok(Array::build(shape, |out| {
-            let (head, tail) = out.split_at_mut(before.values().len());
-            head.copy_from_slice(before.values());
-            tail.copy_from_slice(x.values());
+    fn kv(&self, heads: usize, width: usize, capacity: usize) -> Result<Kv> {
+        Ok(Kv::new(heads, width, capacity))
+    }
+
+    fn kv_bytes(heads: usize, width: usize, capacity: usize) -> usize {
+        Kv::bytes(heads, width, capacity)
+    }
+
+    fn kv_append(&self, kv: &mut Kv, k: &Array, v: &Array, rows: Range<usize>) -> Result<()> {
+        let row = k.shape[1] * k.shape[2];
+        let range = rows.start * row..rows.end * row;
+        kv.append(&k.values()[range.clone()], &v.values()[range]);
+        Ok(())
+    }
+
+    fn kv_arrays(&self, segments: &[&Kv]) -> Result<(Array, Array)> {
+        let (heads, width) = segments.first().map_or((1, 1), |kv| (kv.heads(), kv.width()));
+        let shape = vec![segments.iter().map(|kv| kv.length()).sum(), heads, width];
+        let mut values = vec![0f32; shape.iter().product()];
+        let keys = Array::build(shape.clone(), |keys| {
+            let mut at = 0;
+            for kv in segments {
+                let end = at + kv.length() * heads * width;
+                kv.unpack(&mut keys[at..end], &mut values[at..end]);
+                at = end;
+            }
+        });
+        Ok((keys, Array::from_values(shape, &values)))
+    }
+
+    fn attention(&self, q: &Array, branches: &[Branch<'_, Kv>], scale: f64) -> Result<Array> {
+        let shape = (q.shape[1], q.shape[2]);
+        Ok(Array::build(q.shape.clone(), |out| {
+            attention::attention(&self.pool, self.isa, branches, shape, q.values(), scale as f32, out);
         }))
     }
 
@@ -199,48 +274,38 @@ impl Kernels for Cpu {
         let (rows, heads, width) = (q.shape[0], q.shape[1], q.shape[2]);
         let (positions, kv_heads) = (k.shape[0], k.shape[1]);
         Ok(Array::build(vec![heads, rows, positions], |out| {
-            for (head, out) in out.chunks_exact_mut(rows * positions).enumerate() {
-                let keys =
-                    Packed::rows(&k.values()[head * kv_heads / heads * width..], positions, width, kv_heads * width);
-                matmul(self.isa, &q.values()[head * width..], heads * width, rows, &keys, out);
+            for (head, out) in out.chunks_exact_mut((rows * positions).max(1)).enumerate() {
+                let keys = &k.values()[head * kv_heads / heads * width..];
                 for (row, scores) in out.chunks_exact_mut(positions).enumerate() {
-                    math::scale(self.isa, scores, scale as f32);
-                    scores[positions - rows + row + 1..].fill(f32::NEG_INFINITY);
+                    let q = &q.values()[(row * heads + head) * width..][..width];
+                    let seen = positions - rows + row + 1;
+                    for (score, key) in scores.iter_mut().zip(keys.chunks(kv_heads * width)).take(seen) {
+                        *score = q.iter().zip(key).fold(0.0f32, |sum, (q, k)| q.mul_add(*k, sum)) * scale as f32;
+                    }
+                    scores[seen..].fill(f32::NEG_INFINITY);
                 }
             }
         }))
     }
 
-    fn softmax(&self, scores: &Array) -> Result<Array> {
-        Ok(Self::each_row(scores.clone(), |row| math::softmax(self.isa, row)))
+    fn softmax(&self, scores: Array) -> Result<Array> {
+        Ok(self.map_rows(scores, |_, row| math::softmax(self.isa, row)))
     }
 
     fn attention_mix(&self, pattern: &Array, v: &Array) -> Result<Array> {
         let (heads, rows, positions) = (pattern.shape[0], pattern.shape[1], pattern.shape[2]);
         let (kv_heads, width) = (v.shape[1], v.shape[2]);
-        let mut mixed = vec![0f32; rows * width];
         Ok(Array::build(vec![rows, heads, width], |out| {
-            for (head, pattern) in pattern.values().chunks_exact(rows * positions).enumerate() {
-                let values =
-                    Packed::columns(&v.values()[head * kv_heads / heads * width..], width, positions, kv_heads * width);
-                matmul(self.isa, pattern, positions, rows, &values, &mut mixed);
-                for (row, mixed) in mixed.chunks_exact(width).enumerate() {
-                    out[(row * heads + head) * width..][..width].copy_from_slice(mixed);
+            for (index, mixed) in out.chunks_exact_mut(width).enumerate() {
+                let (row, head) = (index / heads, index % heads);
+                let seen = positions - rows + row + 1;
+                let pattern = &pattern.values()[(head * rows + row) * positions..][..seen];
+                let values = v.values()[head * kv_heads / heads * width..].chunks(kv_heads * width);
+                mixed.fill(0.0);
+                for (p, value) in pattern.iter().zip(values) {
+                    mixed.iter_mut().zip(value).for_each(|(sum, v)| *sum = p.mul_add(*v, *sum));
                 }
             }
-        }))
-    }
-
-    fn attention(&self, q: &Array, k: &Array, v: &Array, scale: f64) -> Result<Array> {
-        let shape = attention::Shape {
-            rows: q.shape[0],
-            heads: q.shape[1],
-            kv_heads: k.shape[1],
-            width: q.shape[2],
-            positions: k.shape[0],
-        };
-        Ok(Array::build(q.shape.clone(), |out| {
-            attention::attention(self.isa, shape, q.values(), k.values(), v.values(), scale as f32, out);
         }))
     }
 
@@ -258,29 +323,24 @@ impl Kernels for Cpu {
         }))
     }
 
-    fn activate(&self, x: &Array, kind: Activation) -> Result<Array> {
-        Ok(x.clone().map(|values| math::activate(self.isa, values, kind)))
+    fn activate(&self, x: Array, kind: Activation) -> Result<Array> {
+        Ok(self.map_rows(x, |_, row| math::activate(self.isa, row, kind)))
     }
 
-    fn add(&self, a: &Array, b: &Array) -> Result<Array> {
-        if a.shape != b.shape {
-            return Err(shapes(a, b));
-        }
-        Ok(a.clone().map(|values| math::add(self.isa, values, b.values())))
+    fn gated(&self, gate: Array, up: &Array, kind: Activation) -> Result<Array> {
+        self.zip_rows(gate, up, |gate, up| math::gated(self.isa, gate, up, kind))
     }
 
-    fn multiply(&self, a: &Array, b: &Array) -> Result<Array> {
-        if a.shape != b.shape {
-            return Err(shapes(a, b));
-        }
-        Ok(a.clone().map(|values| math::multiply(self.isa, values, b.values())))
+    fn add(&self, a: Array, b: &Array) -> Result<Array> {
+        self.zip_rows(a, b, |a, b| math::add(self.isa, a, b))
     }
 
-    fn subtract(&self, a: &Array, b: &Array) -> Result<Array> {
-        if a.shape != b.shape {
-            return Err(shapes(a, b));
-        }
-        Ok(a.clone().map(|values| values.iter_mut().zip(b.values()).for_each(|(a, b)| *a -= b)))
+    fn multiply(&self, a: Array, b: &Array) -> Result<Array> {
+        self.zip_rows(a, b, |a, b| math::multiply(self.isa, a, b))
+    }
+
+    fn subtract(&self, a: Array, b: &Array) -> Result<Array> {
+        self.zip_rows(a, b, |a, b| a.iter_mut().zip(b).for_each(|(a, b)| *a -= b))
     }
 
     fn select(&self, mask: &Array, a: &Array, b: &Array) -> Result<Array> {
@@ -333,16 +393,38 @@ impl Kernels for Cpu {
     fn sum_heads(&self, x: &Array) -> Result<Array> {
         let (rows, heads, width) = (x.shape[0], x.shape[1], x.shape[2]);
         Ok(Array::build(vec![rows, width], |out| {
+            out.fill(0.0);
             for (index, head) in x.values().chunks_exact(width).enumerate() {
                 math::add(self.isa, &mut out[index / heads * width..][..width], head);
             }
         }))
     }
+
+    fn logit_rows(&self, logits: &Array) -> Result<Vec<LogitRow>> {
+        let width = logits.width();
+        let mut rows = vec![LogitRow { best: 0, max: 0.0, log_sum: 0.0 }; logits.shape[0]];
+        let count = rows.len();
+        let out = Output::new(&mut rows);
+        self.pool.run(count, |index| {
+            let row = &logits.values()[index * width..][..width];
+            let (max, sum) = math::max_and_exp_sum(self.isa, row);
+            let best = row.iter().position(|value| *value == max).unwrap_or(0);
+            // SAFETY: each row is one task's.
+            let own = unsafe { out.part(index, 1) };
+            own[0] = LogitRow { best, max, log_sum: libm::log(sum) };
+        });
+        Ok(rows)
+    }
+
+    fn pick(&self, x: &Array, places: &[(usize, usize)]) -> Result<Vec<f32>> {
+        let width = x.width();
+        Ok(places.iter().map(|(row, column)| x.values()[row * width + column]).collect())
+    }
 }
 
-/// Rows of one part of every head in a tensor stored as `[heads, parts, width, ...]`.
-fn head_part(part: usize, parts: usize, heads: usize, width: usize) -> impl Iterator<Item = usize> {
-    (0..heads).flat_map(move |head| (head * parts + part) * width..(head * parts + part + 1) * width)
+/// Which stored row is row `row` of one part of every head, in a tensor stored as `[heads, parts, width, ...]`.
+fn head_part(row: usize, part: usize, parts: usize, width: usize) -> usize {
+    (row / width * parts + part) * width + row % width
 }
 
 #[cfg(test)]
@@ -365,7 +447,14 @@ mod testing {
         x.iter().map(|x| x.to_bits()).collect()
     }
 
-    /// What every product is: one ascending chain.
+    /// What every product with weights is: chains over chunks, added in ascending order.
+    pub fn chunked(x: &[f32], w: &[f32], chunk: usize) -> f32 {
+        let mut sums = x.chunks(chunk).zip(w.chunks(chunk)).map(|(x, w)| chain(x, w));
+        let first = sums.next().unwrap_or(0.0);
+        sums.fold(first, |total, sum| total + sum)
+    }
+
+    /// What scores and weighted values are: one ascending chain.
     pub fn chain(x: &[f32], w: &[f32]) -> f32 {
         x.iter().zip(w).fold(0.0, |sum, (x, w)| x.mul_add(*w, sum))
     }

@@ -1,63 +1,133 @@
 //! Weights in the order in which the micro-kernel reads them.
 
+use super::math;
+use super::isa::Isa;
+use super::pool::{Output, Pool};
+use crate::ckpt::Dtype;
+
 /// Columns of a panel: two AVX-512 vectors, four AVX2 vectors.
 pub(super) const PANEL: usize = 32;
 
-#[repr(C, align(64))]
+/// How a panel's weights are stored. Half-precision weights stay as they are: half the memory and half the traffic.
+/// Kernels widen them exactly, so the results are those of the widened weights.
+pub use crate::ckpt::Dtype as Element;
+
+#[repr(C, align(128))]
 #[derive(Clone, Copy)]
-struct CacheLine([f32; 16]);
+pub(super) struct Lines(pub [u8; 128]);
 
 /// A matrix `[n, k]` as panels of 32 of its rows, each k-major: `panel[p][kk][j] = w[32 p + j][kk]`, zero beyond row n.
 /// One layout for every instruction set.
 pub struct Packed {
     pub n: usize,
     pub k: usize,
-    lines: Vec<CacheLine>,
+    element: Element,
+    lines: Vec<Lines>,
+}
+
+/// Where the weights of a matrix lie in little-endian bytes: entry (row, kk) is element `row * row_step + kk * k_step`.
+#[derive(Clone, Copy)]
+pub struct Stored<'a> {
+    pub bytes: &'a [u8],
+    pub dtype: Dtype,
+    pub row_step: usize,
+    pub k_step: usize,
 }
 
 impl Packed {
     /// From rows that are `ld` elements apart.
     pub fn rows(w: &[f32], n: usize, k: usize, ld: usize) -> Self {
-        assert!(n == 0 || k == 0 || w.len() >= (n - 1) * ld + k, "the source holds n rows");
-        Self::pack(n, k, |row, kk| w[row * ld + kk])
+        let bytes: Vec<u8> = w.iter().flat_map(|w| w.to_le_bytes()).collect();
+        let stored = Stored { bytes: &bytes, dtype: Dtype::F32, row_step: ld, k_step: 1 };
+        Self::pack(&Pool::new(1), n, k, |row| row, stored)
     }
 
-    /// From the transpose: row kk of `w` holds the kk-th entries of all n rows.
-    pub fn columns(w: &[f32], n: usize, k: usize, ld: usize) -> Self {
-        assert!(n == 0 || k == 0 || w.len() >= (k - 1) * ld + n, "the source holds k rows");
-        Self::pack(n, k, |row, kk| w[kk * ld + row])
-    }
-
-    /// 16 steps of k at a time: each cache line of the source is read once.
-    fn pack(n: usize, k: usize, at: impl Fn(usize, usize) -> f32) -> Self {
+    /// Takes row `row_of(i)` of what is stored as its row i. The panels are shared out among the threads.
+    ///
+    /// # Panics
+    /// When what is stored does not hold them all.
+    pub fn pack(pool: &Pool, n: usize, k: usize, row_of: impl Fn(usize) -> usize + Sync, from: Stored<'_>) -> Self {
+        let element = from.dtype;
         let panels = n.div_ceil(PANEL);
-        let mut lines = vec![CacheLine([0.0; 16]); panels * k * PANEL / 16];
-        for panel in 0..panels {
-            for first in (0..k).step_by(16) {
-                for j in 0..PANEL.min(n - panel * PANEL) {
-                    for kk in first..k.min(first + 16) {
-                        lines[(panel * k + kk) * 2 + j / 16].0[j % 16] = at(panel * PANEL + j, kk);
-                    }
-                }
+        let size = PANEL * k * element.bytes();
+        let mut lines = vec![Lines([0; 128]); (panels * size).div_ceil(128)];
+        let last = (0..n).map(&row_of).max().map_or(0, |row| row * from.row_step + k.saturating_sub(1) * from.k_step + 1);
+        assert!(k == 0 || from.bytes.len() >= last * element.bytes(), "the source holds {n} rows of {k}");
+        let out = Output::new(lines.as_flattened_bytes_mut());
+        pool.run(panels, |panel| {
+            // SAFETY: each panel is one task's.
+            let out = unsafe { out.part(panel * size, size) };
+            let rows: [usize; PANEL] = std::array::from_fn(|j| row_of((panel * PANEL + j).min(n - 1)) * from.row_step);
+            let present = PANEL.min(n - panel * PANEL);
+            match element {
+                Element::F32 => transpose::<4>(&rows[..present], k, from, out),
+                Element::F16 | Element::Bf16 => transpose::<2>(&rows[..present], k, from, out),
             }
-        }
-        Self { n, k, lines }
+        });
+        Self { n, k, element, lines }
+    }
+
+    pub(super) fn element(&self) -> Element {
+        self.element
+    }
+
+    fn bytes_of(&self) -> &[u8] {
+        self.lines.as_flattened_bytes()
     }
 
     /// Panel `p` from inner index `k0` on.
-    pub(super) fn panel(&self, p: usize, k0: usize) -> *const f32 {
-        self.lines.as_ptr().cast::<f32>().wrapping_add((p * self.k + k0) * PANEL)
+    pub(super) fn panel(&self, p: usize, k0: usize) -> *const u8 {
+        self.bytes_of().as_ptr().wrapping_add((p * self.k + k0) * PANEL * self.element.bytes())
+    }
+
+    /// `steps` rows of panel `p` from inner index `k0` on, as f32.
+    pub(super) fn widen(&self, isa: Isa, p: usize, k0: usize, steps: usize, out: &mut [f32]) {
+        let size = self.element.bytes();
+        let bytes = &self.bytes_of()[(p * self.k + k0) * PANEL * size..][..steps * PANEL * size];
+        math::widen(isa, self.element, bytes, &mut out[..steps * PANEL]);
     }
 
     /// Row `row`, copied out.
     pub fn row(&self, row: usize, out: &mut [f32]) {
         let (panel, j) = (row / PANEL, row % PANEL);
+        let (size, bytes) = (self.element.bytes(), self.bytes_of());
         for (kk, out) in out.iter_mut().enumerate().take(self.k) {
-            *out = self.lines[(panel * self.k + kk) * 2 + j / 16].0[j % 16];
+            *out = self.element.widen_one(&bytes[((panel * self.k + kk) * PANEL + j) * size..]);
         }
     }
 
     pub fn bytes(&self) -> usize {
-        self.lines.len() * size_of::<CacheLine>()
+        size_of_val(self.lines.as_slice())
+    }
+}
+
+/// Writes one panel, sixteen steps of k at a time: each cache line of the source is read once.
+fn transpose<const SIZE: usize>(rows: &[usize], k: usize, from: Stored<'_>, out: &mut [u8]) {
+    for first in (0..k).step_by(16) {
+        for (j, row) in rows.iter().enumerate() {
+            for kk in first..k.min(first + 16) {
+                let source = (row + kk * from.k_step) * SIZE;
+                let target = (kk * PANEL + j) * SIZE;
+                out[target..target + SIZE].copy_from_slice(&from.bytes[source..source + SIZE]);
+            }
+        }
+    }
+}
+
+/// Aligned lines as the bytes that they are.
+pub(super) trait FlattenedBytes {
+    fn as_flattened_bytes(&self) -> &[u8];
+    fn as_flattened_bytes_mut(&mut self) -> &mut [u8];
+}
+
+impl FlattenedBytes for [Lines] {
+    fn as_flattened_bytes(&self) -> &[u8] {
+        // SAFETY: `Lines` is 128 bytes without padding.
+        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), size_of_val(self)) }
+    }
+
+    fn as_flattened_bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), size_of_val(self)) }
     }
 }

@@ -1,61 +1,91 @@
 //! The micro-kernel: a few rows of x against one panel of weights.
 //!
-//! Every output is **one ascending chain of fused multiply-adds** over the inner dimension, from zero or from what the
-//! output holds. Which rows are worked on together, where a block of the inner dimension ends, how wide a vector is:
-//! all that only chooses the order in which *different* outputs proceed. So the bits depend on none of it.
+//! Every output is a sum in **one fixed order**: the inner dimension is cut at multiples of [`Tile::chunk`], each chunk
+//! is an ascending chain of fused multiply-adds, and chunks are added in ascending order. Which rows are worked on
+//! together, where a block of the inner dimension ends, how wide a vector is: all that only chooses the order in which
+//! *different* outputs proceed. So the bits depend on none of it.
 
 use super::isa::Isa;
-use super::packed::PANEL;
+use super::packed::{Element, PANEL};
 
-/// `rows` x one panel: `c[i][j] = fma(a[i][k-1], b[k-1][j], ... fma(a[i][0], b[0][j], start))`, where `start` is zero or,
-/// to `resume`, what `c` holds.
+/// `rows` x one panel: `c[i][j]` becomes the sum over k of `a[i][k] b[k][j]`, in the order above, from `start`.
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
     pub rows: usize,
     pub k: usize,
+    /// Length of a chain. The tile begins at the beginning of a chunk, or goes on inside one ([`Start::Carry`]).
+    pub chunk: usize,
     pub a: *const f32,
     /// Elements from one row of `a` to the next.
     pub lda: usize,
     /// `k` rows of [`PANEL`] weights.
-    pub b: *const f32,
+    pub b: *const u8,
     pub c: *mut f32,
     pub ldc: usize,
     /// Columns of the panel that exist; 1 to [`PANEL`].
     pub cols: usize,
-    pub resume: bool,
+    pub start: Start,
     /// What the thread reads next, `next_step` bytes per step of `k`: fetching it early is worth more than all else.
     pub next: *const u8,
     pub next_step: usize,
 }
 
+/// What an output holds before the first product.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Start {
+    /// Nothing: the first chunk is written.
+    Zero,
+    /// The chunks so far: the next one is added.
+    Add,
+    /// The chain so far: it is carried on.
+    Carry,
+}
+
 type TileFn = unsafe fn(&Tile);
 
-/// Kernels for 1, 2, ... rows; index 0 is for one row.
-fn kernels(isa: Isa) -> &'static [TileFn] {
-    macro_rules! table {
-        ($f:ident: $($rows:literal)*) => { &[$($f::<$rows> as TileFn),*] };
-    }
+/// Kernels for 1, 2, ... rows over panels of f32; index 0 is for one row.
+pub(super) fn kernels(isa: Isa) -> &'static [TileFn] {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => table!(avx512: 1 2 3 4 5 6 7 8 9 10 11 12 13 14),
+        Isa::Avx512 => &x86::AVX512_F32,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => table!(avx2: 1 2 3 4 5 6),
+        Isa::Avx2 => &x86::AVX2_F32,
         _ => &[portable as TileFn; 8],
     }
 }
 
-/// Rows that one tile takes at most.
+/// Kernels that read panels of `element` as they are stored; none where they have to be widened first.
+pub(super) fn direct(isa: Isa, element: Element) -> Option<&'static [TileFn]> {
+    match (isa, element) {
+        (_, Element::F32) => Some(kernels(isa)),
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512, Element::Bf16) => Some(&x86::AVX512_BF16),
+        #[cfg(target_arch = "x86_64")]
+        (Isa::Avx512, Element::F16) => Some(&x86::AVX512_F16),
+        _ => None,
+    }
+}
+
+/// Rows that one tile over f32 takes at most.
 pub(super) fn most_rows(isa: Isa) -> usize {
     kernels(isa).len()
+}
+
+/// [`strip_by`] over panels of f32.
+///
+/// # Safety
+/// As there.
+pub(super) unsafe fn strip(isa: Isa, tile: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe { strip_by(kernels(isa), tile) }
 }
 
 /// All rows of `tile` against its panel, in tiles of nearly equal height (16 rows as 8 + 8, not 14 + 2).
 ///
 /// # Safety
 /// `a` has `rows` rows of `k`, `b` has `k` rows of [`PANEL`], `c` has `rows` rows of `cols`, and nobody else touches
-/// them; `isa` is available.
-pub(super) unsafe fn strip(isa: Isa, tile: &Tile) {
-    let kernels = kernels(isa);
+/// them; the kernels are for an available instruction set and for the element of `b`.
+pub(super) unsafe fn strip_by(kernels: &[TileFn], tile: &Tile) {
     let tiles = tile.rows.div_ceil(kernels.len());
     for index in 0..tiles {
         let (from, to) = (index * tile.rows / tiles, (index + 1) * tile.rows / tiles);
@@ -71,96 +101,159 @@ pub(super) unsafe fn strip(isa: Isa, tile: &Tile) {
     }
 }
 
-/// R x 32: 2 R accumulators, two registers of weights, one for the broadcast of x, which is read in place.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-unsafe fn avx512<const R: usize>(tile: &Tile) {
-    use std::arch::x86_64::{
-        _MM_HINT_T1, _mm_prefetch, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
-        _mm512_set1_ps, _mm512_setzero_ps,
-    };
-    let mask = [0, 16].map(|first| ((1u32 << tile.cols.saturating_sub(first).min(16)) - 1) as u16);
-    let c = |i: usize, half: usize| tile.c.wrapping_add(i * tile.ldc + 16 * half);
-    let mut acc = [[_mm512_setzero_ps(); 2]; R];
-    // SAFETY: see `strip`; masked-off lanes are not touched.
-    unsafe {
-        if tile.resume {
-            for (i, acc) in acc.iter_mut().enumerate() {
-                for half in 0..2 {
-                    acc[half] = _mm512_maskz_loadu_ps(mask[half], c(i, half));
-                }
-            }
-        }
-        let (mut a, mut b, mut next) = (tile.a, tile.b, tile.next);
-        for _ in 0..tile.k {
-            _mm_prefetch::<_MM_HINT_T1>(next.cast());
-            let w = [_mm512_loadu_ps(b), _mm512_loadu_ps(b.add(16))];
-            for (i, acc) in acc.iter_mut().enumerate() {
-                let x = _mm512_set1_ps(*a.add(i * tile.lda));
-                acc[0] = _mm512_fmadd_ps(x, w[0], acc[0]);
-                acc[1] = _mm512_fmadd_ps(x, w[1], acc[1]);
-            }
-            (a, b, next) = (a.wrapping_add(1), b.wrapping_add(PANEL), next.wrapping_add(tile.next_step));
-        }
-        for (i, acc) in acc.iter().enumerate() {
-            for half in 0..2 {
-                _mm512_mask_storeu_ps(c(i, half), mask[half], acc[half]);
-            }
-        }
-    }
-}
-
-/// R x 16, twice: the panel is taken in two halves.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-unsafe fn avx2<const R: usize>(tile: &Tile) {
-    use std::arch::x86_64::{
-        _MM_HINT_T1, _mm_prefetch, _mm256_cmpgt_epi32, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_maskload_ps,
-        _mm256_maskstore_ps, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps,
-    };
-    for half in [0usize, 16] {
-        let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-        let mask =
-            [half, half + 8].map(|first| _mm256_cmpgt_epi32(_mm256_set1_epi32(tile.cols as i32 - first as i32), lane));
-        let c = |i: usize, v: usize| tile.c.wrapping_add(i * tile.ldc + half + 8 * v);
-        let mut acc = [[_mm256_setzero_ps(); 2]; R];
-        // SAFETY: see `strip`; masked-off lanes are not touched.
-        unsafe {
-            if tile.resume {
-                for (i, acc) in acc.iter_mut().enumerate() {
-                    for v in 0..2 {
-                        acc[v] = _mm256_maskload_ps(c(i, v), mask[v]);
-                    }
-                }
-            }
-            let (mut a, mut b, mut next) = (tile.a, tile.b.wrapping_add(half), tile.next.wrapping_add(4 * half));
-            for _ in 0..tile.k {
-                _mm_prefetch::<_MM_HINT_T1>(next.cast());
-                let w = [_mm256_loadu_ps(b), _mm256_loadu_ps(b.add(8))];
-                for (i, acc) in acc.iter_mut().enumerate() {
-                    let x = _mm256_set1_ps(*a.add(i * tile.lda));
-                    acc[0] = _mm256_fmadd_ps(x, w[0], acc[0]);
-                    acc[1] = _mm256_fmadd_ps(x, w[1], acc[1]);
-                }
-                (a, b, next) = (a.wrapping_add(1), b.wrapping_add(PANEL), next.wrapping_add(tile.next_step));
-            }
-            for (i, acc) in acc.iter().enumerate() {
-                for v in 0..2 {
-                    _mm256_maskstore_ps(c(i, v), mask[v], acc[v]);
-                }
-            }
-        }
-    }
-}
-
 /// The definition, for any machine.
 unsafe fn portable(tile: &Tile) {
     for (i, j) in (0..tile.rows).flat_map(|i| (0..tile.cols).map(move |j| (i, j))) {
-        // SAFETY: see `strip`.
+        // SAFETY: see `strip_by`.
         unsafe {
-            let (a, b, c) = (tile.a.add(i * tile.lda), tile.b.add(j), tile.c.add(i * tile.ldc + j));
-            let start = if tile.resume { *c } else { 0.0 };
-            *c = (0..tile.k).fold(start, |acc, k| (*a.add(k)).mul_add(*b.add(k * PANEL), acc));
+            let (a, b, c) = (tile.a.add(i * tile.lda), tile.b.cast::<f32>().add(j), tile.c.add(i * tile.ldc + j));
+            let mut start = tile.start;
+            for from in (0..tile.k).step_by(tile.chunk) {
+                let first = if start == Start::Carry { *c } else { 0.0 };
+                let steps = from..tile.k.min(from.saturating_add(tile.chunk));
+                let sum = steps.fold(first, |sum, k| (*a.add(k)).mul_add(*b.add(k * PANEL), sum));
+                *c = if start == Start::Add { *c + sum } else { sum };
+                start = Start::Add;
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use std::arch::x86_64::{
+        __m512, _MM_HINT_T1, _mm_prefetch, _mm256_add_ps, _mm256_cmpgt_epi32, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_loadu_si256, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_set1_epi32, _mm256_set1_ps,
+        _mm256_setr_epi32, _mm256_setzero_ps, _mm512_add_ps, _mm512_castsi512_ps, _mm512_cvtepu16_epi32,
+        _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps,
+        _mm512_set1_ps, _mm512_setzero_ps, _mm512_slli_epi32,
+    };
+
+    use super::{PANEL, Start, Tile, TileFn};
+
+    macro_rules! table {
+        ($f:ident: $($rows:literal)*) => { [$($f::<$rows> as TileFn),*] };
+        ($f:ident, $element:ident: $($rows:literal)*) => { [$($f::<$rows, $element> as TileFn),*] };
+    }
+    const F32: u8 = 0;
+    const BF16: u8 = 1;
+    const F16: u8 = 2;
+    pub(super) static AVX512_F32: [TileFn; 14] = table!(avx512, F32: 1 2 3 4 5 6 7 8 9 10 11 12 13 14);
+    // With 13 rows and more the widened weights spill.
+    pub(super) static AVX512_BF16: [TileFn; 12] = table!(avx512, BF16: 1 2 3 4 5 6 7 8 9 10 11 12);
+    pub(super) static AVX512_F16: [TileFn; 12] = table!(avx512, F16: 1 2 3 4 5 6 7 8 9 10 11 12);
+    pub(super) static AVX2_F32: [TileFn; 6] = table!(avx2: 1 2 3 4 5 6);
+
+    const fn bytes(element: u8) -> usize {
+        if element == F32 { 4 } else { 2 }
+    }
+
+    /// Sixteen weights, widened exactly.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
+    unsafe fn weights<const E: u8>(b: *const u8) -> __m512 {
+        // SAFETY: sixteen elements lie at b.
+        unsafe {
+            match E {
+                BF16 => _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(b.cast())))),
+                F16 => _mm512_cvtph_ps(_mm256_loadu_si256(b.cast())),
+                _ => _mm512_loadu_ps(b.cast()),
+            }
+        }
+    }
+
+    /// R x 32: 2 R accumulators, two registers of weights, one for the broadcast of x, which is read in place.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
+    unsafe fn avx512<const R: usize, const E: u8>(tile: &Tile) {
+        let mask = [0, 16].map(|first| ((1u32 << tile.cols.saturating_sub(first).min(16)) - 1) as u16);
+        let c = |i: usize, half: usize| tile.c.wrapping_add(i * tile.ldc + 16 * half);
+        let (mut a, mut b, mut next) = (tile.a, tile.b, tile.next);
+        let (mut left, mut start) = (tile.k, tile.start);
+        // SAFETY: see `strip_by`; masked-off lanes are not touched.
+        unsafe {
+            while left > 0 {
+                let mut acc = [[_mm512_setzero_ps(); 2]; R];
+                if start == Start::Carry {
+                    for (i, acc) in acc.iter_mut().enumerate() {
+                        for half in 0..2 {
+                            acc[half] = _mm512_maskz_loadu_ps(mask[half], c(i, half));
+                        }
+                    }
+                }
+                let steps = left.min(tile.chunk);
+                left -= steps;
+                for _ in 0..steps {
+                    _mm_prefetch::<_MM_HINT_T1>(next.cast());
+                    let w = [weights::<E>(b), weights::<E>(b.wrapping_add(16 * bytes(E)))];
+                    for (i, acc) in acc.iter_mut().enumerate() {
+                        let x = _mm512_set1_ps(*a.add(i * tile.lda));
+                        acc[0] = _mm512_fmadd_ps(x, w[0], acc[0]);
+                        acc[1] = _mm512_fmadd_ps(x, w[1], acc[1]);
+                    }
+                    (a, b) = (a.wrapping_add(1), b.wrapping_add(PANEL * bytes(E)));
+                    next = next.wrapping_add(tile.next_step);
+                }
+                for (i, acc) in acc.iter().enumerate() {
+                    for half in 0..2 {
+                        let mut sum = acc[half];
+                        if start == Start::Add {
+                            sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask[half], c(i, half)), sum);
+                        }
+                        _mm512_mask_storeu_ps(c(i, half), mask[half], sum);
+                    }
+                }
+                start = Start::Add;
+            }
+        }
+    }
+
+    /// R x 16, twice: the panel is taken in two halves.
+    #[target_feature(enable = "avx2,fma")]
+    unsafe fn avx2<const R: usize>(tile: &Tile) {
+        for half in [0usize, 16] {
+            let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            let exist = |first: usize| _mm256_cmpgt_epi32(_mm256_set1_epi32(tile.cols as i32 - first as i32), lane);
+            let mask = [exist(half), exist(half + 8)];
+            let c = |i: usize, v: usize| tile.c.wrapping_add(i * tile.ldc + half + 8 * v);
+            let (mut a, mut b) = (tile.a, tile.b.cast::<f32>().wrapping_add(half));
+            let mut next = tile.next.wrapping_add(4 * half);
+            let (mut left, mut start) = (tile.k, tile.start);
+            // SAFETY: see `strip_by`; masked-off lanes are not touched.
+            unsafe {
+                while left > 0 {
+                    let mut acc = [[_mm256_setzero_ps(); 2]; R];
+                    if start == Start::Carry {
+                        for (i, acc) in acc.iter_mut().enumerate() {
+                            for v in 0..2 {
+                                acc[v] = _mm256_maskload_ps(c(i, v), mask[v]);
+                            }
+                        }
+                    }
+                    let steps = left.min(tile.chunk);
+                    left -= steps;
+                    for _ in 0..steps {
+                        _mm_prefetch::<_MM_HINT_T1>(next.cast());
+                        let w = [_mm256_loadu_ps(b), _mm256_loadu_ps(b.wrapping_add(8))];
+                        for (i, acc) in acc.iter_mut().enumerate() {
+                            let x = _mm256_set1_ps(*a.add(i * tile.lda));
+                            acc[0] = _mm256_fmadd_ps(x, w[0], acc[0]);
+                            acc[1] = _mm256_fmadd_ps(x, w[1], acc[1]);
+                        }
+                        (a, b) = (a.wrapping_add(1), b.wrapping_add(PANEL));
+                        next = next.wrapping_add(tile.next_step);
+                    }
+                    for (i, acc) in acc.iter().enumerate() {
+                        for v in 0..2 {
+                            let mut sum = acc[v];
+                            if start == Start::Add {
+                                sum = _mm256_add_ps(_mm256_maskload_ps(c(i, v), mask[v]), sum);
+                            }
+                            _mm256_maskstore_ps(c(i, v), mask[v], sum);
+                        }
+                    }
+                    start = Start::Add;
+                }
+            }
         }
     }
 }

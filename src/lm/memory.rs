@@ -1,0 +1,52 @@
+//! What a run may hold in memory, and what it needs.
+
+use crate::ctx;
+use crate::error::{Error, Result};
+use crate::kernels::Kernels;
+use crate::model::{Decoder, Footprint};
+
+/// Without a limit of the user's: this part of what the machine has free.
+const SHARE_OF_FREE: f64 = 0.8;
+
+/// Bytes for program, tokenizer and plan before anything is known about them.
+const BASE: usize = 64 << 20;
+
+/// The limit of this process in bytes: the one asked for, else most of what is free now.
+pub(super) fn limit(asked: Option<usize>) -> usize {
+    asked.or_else(|| Some((ctx::memory_available()? as f64 * SHARE_OF_FREE) as usize)).unwrap_or(usize::MAX)
+}
+
+/// Refuses a limit that the weights do not fit into, before they are read.
+pub(super) fn check_weights<K: Kernels>(footprint: &Footprint, rows: usize, limit: usize) -> Result<()> {
+    let needed = BASE + footprint.weights + footprint.reading.max(footprint.pass(rows));
+    if needed <= limit {
+        return Ok(());
+    }
+    Err(Error::bad(format!("expected a memory limit of at least {}, found {}", bytes(needed), bytes(limit)))
+        .help(format!(
+            "the weights take {} and a pass of {rows} tokens {}; raise --max-memory or lower --batch-tokens",
+            bytes(footprint.weights),
+            bytes(footprint.pass(rows))
+        )))
+}
+
+/// Bytes left for keys and values, now that everything else is in place.
+pub(super) fn for_keys_and_values<K: Kernels>(decoder: &Decoder<K>, rows: usize, limit: usize) -> usize {
+    let used = ctx::memory_used().unwrap_or(0);
+    limit.saturating_sub(used + decoder.footprint().pass(rows))
+}
+
+/// A path of the plan does not fit.
+pub(super) fn too_small(missing: usize) -> Error {
+    Error::bad(format!("expected a memory limit that is larger by {}: the longest input does not fit", bytes(missing)))
+        .help("raise --max-memory")
+}
+
+/// `1.25 GB` and the like, rounded up.
+fn bytes(count: usize) -> String {
+    if count >= 1 << 30 {
+        format!("{:.2} GB", (count as f64 / 1e7).ceil() / 100.0)
+    } else {
+        format!("{} MB", count.div_ceil(1_000_000))
+    }
+}

@@ -1,0 +1,48 @@
+//! What a decoder takes in memory, from its shapes alone.
+
+use std::path::Path;
+
+use super::load::inspect_sizes;
+use super::spec::{DecoderSpec, Positions};
+use crate::error::Result;
+use crate::kernels::Kernels;
+
+/// Bytes of a decoder on some kernels.
+#[derive(Debug, Clone, Copy)]
+pub struct Footprint {
+    /// Weights as they are kept.
+    pub weights: usize,
+    /// Stored tensors that are held besides while they are read.
+    pub reading: usize,
+    /// What one row of a pass takes.
+    row: usize,
+    /// What a pass takes whatever its rows: logits, scores.
+    fixed: usize,
+}
+
+impl Footprint {
+    /// Of a checkpoint folder; reads headers only.
+    ///
+    /// # Errors
+    /// As [`super::check`].
+    pub fn of_folder<K: Kernels>(folder: &Path) -> Result<Self> {
+        let (spec, sizes) = inspect_sizes::<K>(folder)?;
+        Ok(Self { weights: sizes.kept, reading: sizes.reading, ..Self::of_pass(&spec) })
+    }
+
+    pub(super) fn of_pass(spec: &DecoderSpec) -> Self {
+        let heads = spec.heads + 2 * spec.kv_heads;
+        let mlp = if spec.mlp.gated { 2 * spec.mlp.width } else { spec.mlp.width };
+        // Residual, its normalised copy, the result of a sub-layer and one more in flight; projections and z; the
+        // inside of the MLP; angles. Buffers are kept for use again, so both sub-layers count.
+        let tables = if matches!(spec.positions, Positions::Rotary(_)) { spec.head_width } else { spec.width };
+        let row = 5 * spec.width + (heads + spec.heads) * spec.head_width + mlp + tables;
+        let logits = crate::model::LOGIT_ROWS * (spec.vocab + spec.width);
+        Self { weights: 0, reading: 0, row: 4 * row, fixed: 4 * logits + (16 << 20) }
+    }
+
+    /// Bytes of a pass of some rows, without keys and values.
+    pub fn pass(&self, rows: usize) -> usize {
+        self.fixed + rows * self.row
+    }
+}
