@@ -18,8 +18,7 @@ use veval::kernels::cpu::{Cpu, Isa, Packed, Pool, Product, Rows, Stored, matmul}
 use veval::model::{Decoder, LoadOptions, Sequence, Taps, load};
 
 /// Inner and outer dimension of the matrices of common small models.
-const SHAPES: [(usize, usize); 6] =
-    [(576, 576), (576, 1536), (1536, 576), (768, 3072), (2048, 5632), (576, 49_152)];
+const SHAPES: [(usize, usize); 6] = [(576, 576), (576, 1536), (1536, 576), (768, 3072), (2048, 5632), (576, 49_152)];
 /// Weights go round through this many bytes, so that they come from beyond the caches as in a model.
 const ROTATION: usize = 400 << 20;
 

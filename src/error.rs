@@ -51,8 +51,13 @@ impl Error {
 
     /// Every problem that a checker collected.
     pub fn all(diagnostics: Vec<Diagnostic>) -> Self {
+        Self::collected(ErrorKind::BadInput, diagnostics)
+    }
+
+    /// Several problems of one kind.
+    pub fn collected(kind: ErrorKind, diagnostics: Vec<Diagnostic>) -> Self {
         debug_assert!(!diagnostics.is_empty());
-        Self { kind: ErrorKind::BadInput, diagnostics }
+        Self { kind, diagnostics }
     }
 
     /// `Ok(())` when nothing was collected.

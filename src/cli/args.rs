@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::lm::LocalOptions;
+use crate::store::Shard;
 
 /// Judge the checkpoints of a language model in training.
 #[derive(Debug, Parser)]
@@ -19,8 +20,12 @@ pub(super) struct Arguments {
 pub(super) enum Verb {
     /// Score checkpoints on a suite of benchmarks
     Run(RunArguments),
+    /// Put the parts of runs together that `run --shard` made
+    Merge(MergeArguments),
     /// Compute the metrics of recorded runs again, without the model
     Rescore(RescoreArguments),
+    /// Let go of stored answers that no run refers to
+    Gc(GcArguments),
     /// Write the page of a suite's runs again
     Report(ReportArguments),
     /// List what there is: tasks, metrics, profiles, families, sites
@@ -73,10 +78,13 @@ pub(super) struct RunArguments {
     /// What to print on standard output
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+    /// Only part INDEX of COUNT of the items, such as 0/3; `veval merge` puts the parts together
+    #[arg(long, value_name = "INDEX/COUNT")]
+    pub shard: Option<Shard>,
     /// Say what would be computed, and stop
     #[arg(long)]
     pub dry_run: bool,
-    /// Score again although a complete record of the same work is there
+    /// Score again although the answers are known
     #[arg(long)]
     pub again: bool,
     /// Score checkpoints that have NaN or infinite weights
@@ -128,6 +136,28 @@ pub(super) enum Format {
     Table,
     Json,
     Csv,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  for i in 0 1 2; do veval run suites/core.toml ckpts/step1000 --shard $i/3 & done; wait
+  veval merge runs")]
+pub(super) struct MergeArguments {
+    /// The folder that the parts were written to (`run --out`)
+    pub out: PathBuf,
+    /// What to print on standard output
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GcArguments {
+    /// The folder of results (`run --out`)
+    pub out: PathBuf,
+    /// Say what would be freed, and stop
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

@@ -5,7 +5,9 @@
 
 mod args;
 mod diagnostics;
+mod gc;
 mod list;
+mod merge;
 mod progress;
 mod report;
 mod rescore;
@@ -27,7 +29,9 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let result = match &arguments.verb {
         Verb::Run(options) => run::run(options),
+        Verb::Merge(options) => merge::merge(options),
         Verb::Rescore(options) => rescore::rescore(options),
+        Verb::Gc(options) => gc::gc(options),
         Verb::Report(options) => report::report(options),
         Verb::List(options) => list::list(options),
         Verb::Show(options) => show::show(options),

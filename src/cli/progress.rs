@@ -4,6 +4,7 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::kernels::cpu::Cpu;
 use crate::run::{Event, Events};
 
 /// Shows a run as it goes.
@@ -15,6 +16,12 @@ pub(super) struct Progress {
 impl Progress {
     pub fn new(quiet: bool) -> Self {
         Self { shown: !quiet && std::io::stderr().is_terminal(), bar: ProgressBar::hidden() }
+    }
+
+    /// Which kernels run.
+    pub fn kernels(&self, cpu: &Cpu) {
+        let threads = cpu.threads();
+        self.say(&format!("{} kernels on {threads} thread{}", cpu.isa().name(), if threads == 1 { "" } else { "s" }));
     }
 
     fn say(&self, text: &str) {
@@ -30,7 +37,7 @@ impl Events for Progress {
             Event::Loading { checkpoint } => self.say(&format!("{checkpoint}: loading")),
             Event::Planned { checkpoint, items, done, tokens_requested, tokens_forwarded } => {
                 if *done > 0 {
-                    self.say(&format!("{checkpoint}: going on after {done} recorded items"));
+                    self.say(&format!("{checkpoint}: {done} items are answered already"));
                 }
                 self.say(&format!("{checkpoint}: {items} items, {tokens_requested} tokens of which {tokens_forwarded} go through the model"));
                 if self.shown {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::args::RunArguments;
 use super::progress::Progress;
@@ -11,14 +10,14 @@ use crate::ckpt::{CheckpointRef, discover};
 use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
-use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
+use crate::kernels::cpu::Cpu;
+use crate::lm::{LanguageModel, Local, LocalOptions, cpu, room_beside};
 use crate::model::check;
 use crate::report::View;
 use crate::request::{Plan, Sharing};
-use crate::run::{Encoded, Event, Events, Prepared, RunOptions, Selection, encode, prepare, run_checkpoint};
+use crate::run::{Opener, Prepared, RunOptions, Selection, encode, prepare, run_series};
 use crate::store::{Manifest, MetricRow};
 use crate::suite::{DefinitionFile, Suite, read_suite};
-use crate::text::Tokenizer;
 use crate::util::files;
 
 const MAX_DEFINITION_BYTES: u64 = 16 << 20;
@@ -34,25 +33,47 @@ pub(super) fn run(arguments: &RunArguments) -> Result<()> {
     if arguments.dry_run {
         return dry_run(&prepared, &checkpoints, arguments, threads);
     }
-    let options =
-        RunOptions { out: arguments.out.clone(), threads, again: arguments.again, sharing: sharing(arguments) };
-    let local = local_options(arguments);
-    let kernels = cpu(threads)?;
+    let options = RunOptions {
+        out: arguments.out.clone(),
+        threads,
+        again: arguments.again,
+        sharing: sharing(arguments),
+        shard: arguments.shard,
+    };
+    stop_when_interrupted()?;
+    let (local, kernels) = (local_options(arguments), cpu(threads)?);
+    let opener = Opener {
+        open: &|checkpoint: &CheckpointRef| Local::open(&checkpoint.path, kernels.clone(), &local),
+        ahead: &|checkpoint| room_beside::<Cpu>(&checkpoint.path, &local),
+    };
     let mut progress = Progress::new(arguments.quiet);
-    let mut encoder = Encoder { prepared: &prepared, threads, known: None };
+    progress.kernels(&kernels);
     let mut runs: Vec<(Manifest, Vec<MetricRow>)> = Vec::new();
-    for (checkpoint, name) in &checkpoints {
-        progress.event(&Event::Loading { checkpoint: name });
-        let model = Local::open(&checkpoint.path, kernels.clone(), &local)?;
-        let encoded = encoder.encoded(model.tokenizer(), model.info().max_length)?;
-        let outcomes = run_checkpoint(&prepared, &encoded, &model, (checkpoint, name), &options, &mut progress)?;
+    run_series(&prepared, &checkpoints, &opener, &options, &mut progress, |outcomes| {
         runs.push((outcomes.manifest, outcomes.rows));
+    })?;
+    if let Some(shard) = arguments.shard {
+        return print(&format!(
+            "part {shard} is done; `veval merge {}` puts the parts together\n",
+            arguments.out.display()
+        ));
     }
     let folder = arguments.out.join(&suite.name);
     report::write_page(&folder)?;
     let view = View::new(&suite.name, &runs);
     let rows: Vec<MetricRow> = runs.into_iter().flat_map(|(_, rows)| rows).collect();
     print(&table::format(arguments.format, &view, &rows)?)
+}
+
+/// The first interrupt lets the pass in flight finish and its answers be stored; the second ends at once.
+fn stop_when_interrupted() -> Result<()> {
+    let handler = || {
+        if ctx::interrupted() {
+            std::process::exit(3);
+        }
+        ctx::interrupt();
+    };
+    ctrlc::set_handler(handler).map_err(|e| Error::internal(format!("no handler for interrupts: {e}")))
 }
 
 fn local_options(arguments: &RunArguments) -> LocalOptions {
@@ -111,27 +132,6 @@ fn all_checkpoints(paths: &[std::path::PathBuf]) -> Result<Vec<(CheckpointRef, S
     }
     Error::check(problems)?;
     Ok(found)
-}
-
-/// Keeps the requests of the last tokenizer: the checkpoints of a series share one.
-struct Encoder<'a> {
-    prepared: &'a Prepared,
-    threads: usize,
-    known: Option<(String, usize, Arc<Encoded>)>,
-}
-
-impl Encoder<'_> {
-    fn encoded(&mut self, tokenizer: &Tokenizer, max_length: usize) -> Result<Arc<Encoded>> {
-        if let Some((fingerprint, length, encoded)) = &self.known
-            && fingerprint == tokenizer.fingerprint()
-            && *length == max_length
-        {
-            return Ok(Arc::clone(encoded));
-        }
-        let encoded = Arc::new(encode(self.prepared, tokenizer, max_length, self.threads)?);
-        self.known = Some((tokenizer.fingerprint().to_owned(), max_length, Arc::clone(&encoded)));
-        Ok(encoded)
-    }
 }
 
 /// What each task would cost, by the first checkpoint's tokenizer.

@@ -131,11 +131,7 @@ pub trait Kernels: Send + Sync {
         all.pop().ok_or_else(|| Error::internal("a product without result"))
     }
     /// The same for several weights that read the same rows.
-    fn linears(
-        &self,
-        x: &Self::Array,
-        weights: &[(&Self::Matrix, Option<&Self::Vector>)],
-    ) -> Result<Vec<Self::Array>>;
+    fn linears(&self, x: &Self::Array, weights: &[(&Self::Matrix, Option<&Self::Vector>)]) -> Result<Vec<Self::Array>>;
     /// Subtracts each row's mean.
     fn centre(&self, x: &Self::Array) -> Result<Self::Array>;
     /// `sqrt(mean(x^2) + eps)` of each row: `[S, 1]`.

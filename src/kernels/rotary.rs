@@ -101,7 +101,8 @@ impl RotarySpec {
             _ => 1.0,
         };
         let angles = positions.into_iter().flat_map(|position| frequencies.iter().map(move |f| position as f32 * f));
-        let turn = |angle: f32| (libm::cos(angle.into()) as f32 * magnitude, libm::sin(angle.into()) as f32 * magnitude);
+        let turn =
+            |angle: f32| (libm::cos(angle.into()) as f32 * magnitude, libm::sin(angle.into()) as f32 * magnitude);
         let (cos, sin): (Vec<f32>, Vec<f32>) = angles.map(turn).unzip();
         RotaryRows { rows: cos.len() / frequencies.len().max(1), columns: frequencies.len(), cos, sin }
     }

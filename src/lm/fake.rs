@@ -23,6 +23,7 @@ impl Fake {
             parameters: 0,
             dtypes: Vec::new(),
             max_length,
+            ends: Vec::new(),
         };
         Self { tokenizer, info, says: says.into() }
     }
@@ -63,6 +64,10 @@ impl LanguageModel for Fake {
 
     fn execute(&self, plan: &Plan, sink: &mut Sink<'_>) -> Result<()> {
         // Last first, so that nobody comes to rely on an order.
-        plan.requests().iter().enumerate().rev().try_for_each(|(index, request)| sink(index, self.answer(request)?))
+        plan.requests()
+            .iter()
+            .enumerate()
+            .rev()
+            .try_for_each(|(index, request)| sink(vec![(index, self.answer(request)?)]))
     }
 }

@@ -29,15 +29,6 @@ pub(super) struct Generation {
 }
 
 impl Rules<'_> {
-    pub fn begin(&self, plan: &Plan, request: usize) -> Result<Generation> {
-        let (_, _, sampling) = asked(plan, request)?;
-        let stream = match sampling {
-            Sampling::Greedy => None,
-            Sampling::Random { seed, .. } => Some(stream(seed, &plan.requests()[request].tokens)),
-        };
-        Ok(Generation { request, tokens: Vec::new(), log_probs: Vec::new(), text: String::new(), stream })
-    }
-
     /// Positions that a generation may add to its prompt. The last token is never an input.
     pub fn longest(&self, plan: &Plan, request: usize) -> usize {
         let prompt = plan.requests()[request].tokens.len();
@@ -47,6 +38,15 @@ impl Rules<'_> {
 }
 
 impl Generation {
+    pub fn begin(plan: &Plan, request: usize) -> Result<Self> {
+        let (_, _, sampling) = asked(plan, request)?;
+        let stream = match sampling {
+            Sampling::Greedy => None,
+            Sampling::Random { seed, .. } => Some(stream(seed, &plan.requests()[request].tokens)),
+        };
+        Ok(Self { request, tokens: Vec::new(), log_probs: Vec::new(), text: String::new(), stream })
+    }
+
     /// The token that goes in next.
     pub fn last(&self) -> &[u32] {
         &self.tokens[self.tokens.len().saturating_sub(1)..]
@@ -100,9 +100,9 @@ fn stream(seed: u64, tokens: &[u32]) -> ChaCha12Rng {
     let mut hasher = blake3::Hasher::new();
     hasher.update(b"veval.sampling/1");
     hasher.update(&seed.to_le_bytes());
-    tokens.iter().for_each(|token| {
+    for token in tokens {
         hasher.update(&token.to_le_bytes());
-    });
+    }
     ChaCha12Rng::from_seed(*hasher.finalize().as_bytes())
 }
 

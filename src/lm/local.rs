@@ -62,8 +62,6 @@ pub struct Local<K: Kernels = Cpu> {
     decoder: Decoder<K>,
     tokenizer: Tokenizer,
     info: ModelInfo,
-    /// Tokens that end a generation.
-    ends: Vec<u32>,
     rows: usize,
     memory: usize,
 }
@@ -75,7 +73,7 @@ impl<K: Kernels> Local<K> {
     /// Everything that is wrong with configuration, tokenizer and weights, and a memory limit that is too small.
     pub fn open(folder: &Path, kernels: K, options: &LocalOptions) -> Result<Self> {
         let (rows, memory) = (options.batch_tokens.max(1), memory::limit(options.max_memory));
-        memory::check_weights::<K>(&Footprint::of_folder::<K>(folder)?, rows, memory)?;
+        memory::check_weights(&Footprint::of_folder::<K>(folder)?, rows, memory)?;
         let tokenizer = Tokenizer::open(folder)?.with_bos(options.add_bos);
         let load_options = LoadOptions { allow_nonfinite: options.allow_nonfinite, ..LoadOptions::default() };
         let loaded = load(folder, kernels, load_options)?;
@@ -96,9 +94,9 @@ impl<K: Kernels> Local<K> {
             parameters: loaded.parameters,
             dtypes: loaded.dtypes.into_iter().map(str::to_owned).collect(),
             max_length: longest(spec.context, &tokenizer),
+            ends: end_tokens(folder, &tokenizer)?,
         };
-        let ends = end_tokens(folder, &tokenizer)?;
-        Ok(Self { decoder: loaded.decoder, tokenizer, info, ends, rows, memory })
+        Ok(Self { decoder: loaded.decoder, tokenizer, info, rows, memory })
     }
 
     pub fn decoder(&self) -> &Decoder<K> {
@@ -152,9 +150,9 @@ impl<K: Kernels> LanguageModel for Local<K> {
 
     fn execute(&self, plan: &Plan, sink: &mut Sink<'_>) -> Result<()> {
         for &request in plan.alone() {
-            sink(request, self.alone(&plan.requests()[request])?)?;
+            sink(vec![(request, self.alone(&plan.requests()[request])?)])?;
         }
-        let rules = Rules { ends: &self.ends, max_length: self.info.max_length };
+        let rules = Rules { ends: &self.info.ends, max_length: self.info.max_length };
         let kv_bytes = memory::for_keys_and_values(&self.decoder, self.rows, self.memory);
         Passes::new(&self.decoder, &self.tokenizer, plan, rules, Limits { rows: self.rows, kv_bytes })?.run(sink)
     }

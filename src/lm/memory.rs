@@ -1,5 +1,8 @@
 //! What a run may hold in memory, and what it needs.
 
+use std::path::Path;
+
+use super::local::LocalOptions;
 use crate::ctx;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
@@ -17,17 +20,25 @@ pub(super) fn limit(asked: Option<usize>) -> usize {
 }
 
 /// Refuses a limit that the weights do not fit into, before they are read.
-pub(super) fn check_weights<K: Kernels>(footprint: &Footprint, rows: usize, limit: usize) -> Result<()> {
+pub(super) fn check_weights(footprint: &Footprint, rows: usize, limit: usize) -> Result<()> {
     let needed = BASE + footprint.weights + footprint.reading.max(footprint.pass(rows));
     if needed <= limit {
         return Ok(());
     }
-    Err(Error::bad(format!("expected a memory limit of at least {}, found {}", bytes(needed), bytes(limit)))
-        .help(format!(
+    Err(Error::bad(format!("expected a memory limit of at least {}, found {}", bytes(needed), bytes(limit))).help(
+        format!(
             "the weights take {} and a pass of {rows} tokens {}; raise --max-memory or lower --batch-tokens",
             bytes(footprint.weights),
             bytes(footprint.pass(rows))
-        )))
+        ),
+    ))
+}
+
+/// Whether a checkpoint can be read while another one runs: it takes at most a quarter of what the limit leaves.
+pub fn room_beside<K: Kernels>(folder: &Path, options: &LocalOptions) -> bool {
+    let left = limit(options.max_memory).saturating_sub(ctx::memory_used().unwrap_or(0));
+    let needed = |footprint: Footprint| footprint.weights + footprint.reading;
+    Footprint::of_folder::<K>(folder).is_ok_and(|footprint| needed(footprint) <= left / 4)
 }
 
 /// Bytes left for keys and values, now that everything else is in place.

@@ -8,6 +8,7 @@ mod passes;
 
 pub use fake::Fake;
 pub use local::{Local, LocalOptions, cpu, max_length};
+pub use memory::room_beside;
 
 use crate::error::Result;
 use crate::request::{Plan, Response};
@@ -26,10 +27,15 @@ pub struct ModelInfo {
     pub dtypes: Vec<String>,
     /// Longest input, in tokens.
     pub max_length: usize,
+    /// Tokens that end a generation.
+    pub ends: Vec<u32>,
 }
 
-/// Receives answers, by index of the request, in any order.
-pub type Sink<'a> = dyn FnMut(usize, Response) -> Result<()> + 'a;
+/// Answers by index of the request.
+pub type Answers = Vec<(usize, Response)>;
+
+/// Receives the answers of one forward pass after the other, in any order.
+pub type Sink<'a> = dyn FnMut(Answers) -> Result<()> + 'a;
 
 /// A model that answers requests.
 pub trait LanguageModel {

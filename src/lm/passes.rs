@@ -13,10 +13,10 @@
 use std::collections::BTreeMap;
 
 use super::generate::{Generation, Rules};
-use super::Sink;
+use super::{Answers, Sink};
 use crate::ctx;
-use crate::error::{Error, ErrorKind, Result};
 use crate::diag::Diagnostic;
+use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Kernels;
 use crate::model::{Cache, Decoder, LOGIT_ROWS, Sequence, Taps};
 use crate::request::{Ask, Plan, Response, ScoredToken};
@@ -39,8 +39,11 @@ struct Work<K: Kernels> {
 
 enum What {
     /// From this row of the node on.
-    Node { node: usize, done: usize },
-    Generation(Generation),
+    Node {
+        node: usize,
+        done: usize,
+    },
+    Generation(Box<Generation>),
 }
 
 /// A part of a pass.
@@ -63,7 +66,7 @@ pub(super) struct Passes<'a, K: Kernels> {
     /// Bytes that the deepest path of each node keeps, itself included.
     heights: Vec<usize>,
     open: Vec<Work<K>>,
-    running: Vec<(Generation, Cache<K>)>,
+    running: Vec<(Box<Generation>, Cache<K>)>,
     /// Scores of requests that wait for more.
     partial: BTreeMap<usize, Partial>,
 }
@@ -102,7 +105,7 @@ impl<'a, K: Kernels> Passes<'a, K> {
                 return Err(Error::new(ErrorKind::Incomplete, stopped));
             }
             let parts = self.fill()?;
-            self.pass(parts, sink)?;
+            sink(self.pass(parts)?)?;
         }
         Ok(())
     }
@@ -181,7 +184,7 @@ impl<'a, K: Kernels> Passes<'a, K> {
     }
 
     /// One forward pass, and everything that follows from it.
-    fn pass(&mut self, mut parts: Vec<Part<K>>, sink: &mut Sink<'_>) -> Result<()> {
+    fn pass(&mut self, mut parts: Vec<Part<K>>) -> Result<Answers> {
         let (plan, decoder) = (self.plan, self.decoder);
         let Some(edits) = parts.first().map(|part| &plan.requests()[request_of(plan, &part.what)].edits) else {
             return Err(Error::internal("a pass of nothing"));
@@ -204,7 +207,7 @@ impl<'a, K: Kernels> Passes<'a, K> {
             .collect();
         let hidden = decoder.forward_all(&mut sequences, &mut taps)?;
         drop(sequences);
-        self.score(&parts, &hidden, sink)?;
+        let mut answers = self.score(&parts, &hidden)?;
         // Rows after which a token is chosen: whose, and how far they are.
         let (mut rows, mut chosen) = (Vec::new(), Vec::new());
         for part in parts {
@@ -224,17 +227,18 @@ impl<'a, K: Kernels> Passes<'a, K> {
                     self.open.extend(node.children.iter().rev().map(child));
                     for &request in node.generates.iter().rev() {
                         rows.push(last);
-                        chosen.push((self.rules.begin(plan, request)?, part.cache.clone(), false));
+                        chosen.push((Box::new(Generation::begin(plan, request)?), part.cache.clone(), false));
                     }
                 }
             }
         }
-        self.choose(&hidden, &rows, chosen, sink)
+        answers.extend(self.choose(&hidden, &rows, chosen)?);
+        Ok(answers)
     }
 
     /// Scores the wanted rows of a pass and hands out the answers that are whole.
-    fn score(&mut self, parts: &[Part<K>], hidden: &K::Array, sink: &mut Sink<'_>) -> Result<()> {
-        let mut wanted = Vec::new();
+    fn score(&mut self, parts: &[Part<K>], hidden: &K::Array) -> Result<Answers> {
+        let (mut wanted, mut answers) = (Vec::new(), Vec::new());
         for part in parts {
             let What::Node { node, done } = part.what else { continue };
             let wants = &self.plan.nodes()[node].wants;
@@ -257,10 +261,10 @@ impl<'a, K: Kernels> Passes<'a, K> {
                     Ask::Roll { .. } => Response::Roll(scores),
                     _ => Response::Score(scores),
                 };
-                sink(want.request, response)?;
+                answers.push((want.request, response));
             }
         }
-        Ok(())
+        Ok(answers)
     }
 
     /// Chooses the next token of generations, of which the last flag says whether they are running already.
@@ -268,20 +272,20 @@ impl<'a, K: Kernels> Passes<'a, K> {
         &mut self,
         hidden: &K::Array,
         rows: &[usize],
-        chosen: Vec<(Generation, Cache<K>, bool)>,
-        sink: &mut Sink<'_>,
-    ) -> Result<()> {
-        let mut chosen = chosen.into_iter();
+        chosen: Vec<(Box<Generation>, Cache<K>, bool)>,
+    ) -> Result<Answers> {
+        let (mut chosen, mut answers) = (chosen.into_iter(), Vec::new());
         for rows in rows.chunks(LOGIT_ROWS) {
             let logits = self.decoder.logits(hidden, rows)?;
             let sums = self.decoder.kernels().logit_rows(&logits)?;
-            for (row, ((mut generation, cache, running), sum)) in chosen.by_ref().take(rows.len()).zip(sums).enumerate() {
+            for (row, ((mut generation, cache, running), sum)) in chosen.by_ref().take(rows.len()).zip(sums).enumerate()
+            {
                 let full = cache.length() >= self.rules.max_length;
                 let logit = |token: u32| Ok(self.decoder.kernels().pick(&logits, &[(row, token as usize)])?[0]);
                 let all = || self.decoder.row(&logits, row);
                 let done = generation.step(self.plan, &self.rules, self.tokenizer, sum, &logit, &all, full)?;
                 if done {
-                    sink(generation.request, generation.response(self.plan)?)?;
+                    answers.push((generation.request, generation.response(self.plan)?));
                 } else if running {
                     self.running.push((generation, cache));
                 } else {
@@ -289,12 +293,12 @@ impl<'a, K: Kernels> Passes<'a, K> {
                 }
             }
         }
-        Ok(())
+        Ok(answers)
     }
 }
 
 impl<K: Kernels> Part<K> {
-    fn into_running(self) -> Option<(Generation, Cache<K>)> {
+    fn into_running(self) -> Option<(Box<Generation>, Cache<K>)> {
         match self.what {
             What::Generation(generation) => Some((generation, self.cache)),
             What::Node { .. } => None,
@@ -314,8 +318,7 @@ fn heights<K: Kernels>(decoder: &Decoder<K>, plan: &Plan, rules: &Rules<'_>) -> 
     let mut heights = vec![0; plan.nodes().len()];
     for (index, node) in plan.nodes().iter().enumerate().rev() {
         let children = node.children.iter().map(|&child| heights[child]);
-        let generations =
-            node.generates.iter().map(|&request| decoder.segment_bytes(rules.longest(plan, request)));
+        let generations = node.generates.iter().map(|&request| decoder.segment_bytes(rules.longest(plan, request)));
         heights[index] = decoder.segment_bytes(node.range.len()) + children.chain(generations).max().unwrap_or(0);
     }
     heights

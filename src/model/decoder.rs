@@ -10,10 +10,10 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 
-use super::spec::{BlockOrder, DecoderSpec, Positions};
-use super::taps::{self, Taps};
 use super::cache::{Cache, Segment, Sequence};
 use super::footprint::Footprint;
+use super::spec::{BlockOrder, DecoderSpec, Positions};
+use super::taps::{self, Taps};
 use super::weights::{AttentionWeights, BlockWeights, Linear, NormWeights, Weights};
 use crate::error::{Error, Result};
 use crate::kernels::{Branch, Kernels, NormKind, RotaryRows};

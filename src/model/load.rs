@@ -116,6 +116,8 @@ fn read_all(
             wanted_still = sender.send((wanted.clone(), tensor)).is_ok();
         }
     }
+    // Whoever waits for more need not.
+    drop(sender);
     Error::check(problems)?;
     Ok(checked)
 }

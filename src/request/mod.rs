@@ -4,10 +4,12 @@
 
 mod ask;
 mod edit;
+mod key;
 mod plan;
 pub mod site;
 
 pub use ask::{Ask, GradSpan, Request, Response, Sampling, ScoredToken, SiteValues, TopLogits, Window};
 pub use edit::{Edit, EditOp, Positions};
+pub use key::Key;
 pub use plan::{Node, Plan, Sharing, Want};
 pub use site::Site;

@@ -357,9 +357,8 @@ mod tests {
 
     #[test]
     fn short_beginnings_are_computed_again_and_nothing_is_shared_where_asked() {
-        let requests = || {
-            vec![Request::score([1, 2, 3, 9], 3), Request::score([1, 2, 4, 9], 3), Request::score([1, 9], 1)]
-        };
+        let requests =
+            || vec![Request::score([1, 2, 3, 9], 3), Request::score([1, 2, 4, 9], 3), Request::score([1, 9], 1)];
         let plan = Plan::new(requests(), Sharing::Prefixes);
         check(&plan);
         assert_eq!(plan.roots().len(), 3);

@@ -2,10 +2,13 @@
 //!
 //! The rules are lm-evaluation-harness's C1 to C6, D1, D6 and D7, with the one variation that a profile names.
 
+use std::ops::Range;
+use std::sync::{Arc, OnceLock};
+
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::metric::{AnswerOutcome, ChoiceOutcome, ChoiceScore, ClozeOutcome, Outcome, RollingOutcome};
-use crate::request::{Ask, Request, Response, Sampling, ScoredToken, Window};
+use crate::request::{Ask, Key, Plan, Request, Response, Sampling, ScoredToken, Sharing, Window};
 use crate::suite::{Item, Kind, Prompt, Question, Task, Tokenise};
 use crate::text::{Message, Pair, Tokenizer, encode_by_length, encode_by_offsets};
 use crate::util::{hash, parallel};
@@ -18,6 +21,42 @@ const MAX_PROBLEMS: usize = 20;
 /// The requests of a whole suite under one tokenizer.
 pub struct Encoded {
     pub items: Vec<EncodedItem>,
+    /// Keys of all requests, item by item.
+    keys: Vec<Vec<Key>>,
+    /// The plan of all requests, which every checkpoint of a series uses.
+    whole: OnceLock<(Sharing, Arc<Plan>)>,
+}
+
+/// A request of an item: index of the item, and of the request within it.
+pub type RequestPlace = (usize, usize);
+
+impl Encoded {
+    fn new(items: Vec<EncodedItem>, threads: usize) -> Self {
+        let keys = parallel::map(&items, threads, |item| item.requests.iter().map(Request::key).collect());
+        Self { items, keys, whole: OnceLock::new() }
+    }
+
+    /// All requests of some items.
+    pub fn places(&self, items: Range<usize>) -> impl Iterator<Item = RequestPlace> {
+        items.flat_map(|item| (0..self.items[item].requests.len()).map(move |request| (item, request)))
+    }
+
+    pub fn key(&self, (item, request): RequestPlace) -> &Key {
+        &self.keys[item][request]
+    }
+
+    /// The plan of some requests, in their order. That of all of them is made once.
+    pub fn plan(&self, places: &[RequestPlace], sharing: Sharing) -> Arc<Plan> {
+        let make = || {
+            let requests = places.iter().map(|&(item, request)| self.items[item].requests[request].clone());
+            Arc::new(Plan::new(requests.collect(), sharing))
+        };
+        if places.len() < self.keys.iter().map(Vec::len).sum() {
+            return make();
+        }
+        let (known, plan) = self.whole.get_or_init(|| (sharing, make()));
+        if *known == sharing { Arc::clone(plan) } else { make() }
+    }
 }
 
 /// The requests of one item.
@@ -55,7 +94,7 @@ pub fn encode(prepared: &Prepared, tokenizer: &Tokenizer, max_length: usize, thr
         }
     }
     Error::check(problems)?;
-    Ok(Encoded { items })
+    Ok(Encoded::new(items, threads))
 }
 
 /// An answer must leave room for at least one token of its prompt.

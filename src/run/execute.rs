@@ -2,18 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use super::encode::{Encoded, EncodedItem};
+use super::encode::Encoded;
 use super::event::{Event, Events};
 use super::prepare::Prepared;
-use super::score::{sample_metrics, score};
+use super::recorder::Recorder;
+use super::score::score;
 use crate::ckpt::CheckpointRef;
 use crate::ctx;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::lm::LanguageModel;
-use crate::request::{Plan, Request, Response, Sharing};
-use crate::store::{
-    Manifest, MetricRow, RUN_SCHEMA, RunFolder, Sample, SampleWriter, Status, TaskRecord, write_metrics,
-};
+use crate::request::Sharing;
+use crate::store::{Manifest, MetricRow, RUN_SCHEMA, RunFolder, ScoreStore, Shard, Status, write_metrics};
 use crate::util::hash;
 
 /// Settings of a run that do not change its numbers.
@@ -21,19 +20,25 @@ use crate::util::hash;
 pub struct RunOptions {
     pub out: PathBuf,
     pub threads: usize,
-    /// Score again although a complete record of the same work is there.
+    /// Score again although the answers are known.
     pub again: bool,
     pub sharing: Sharing,
+    /// Only this part of the items.
+    pub shard: Option<Shard>,
 }
 
 /// What a checkpoint scored.
 pub struct Outcomes {
     pub folder: RunFolder,
     pub manifest: Manifest,
+    /// None for a part of a run.
     pub rows: Vec<MetricRow>,
 }
 
 /// Runs a prepared and encoded suite on a loaded model and writes `<out>/<suite>/<name>/`.
+///
+/// Answers that the score store has are taken from there; every other answer goes into it as soon as its forward pass
+/// is done, so a run that was killed loses what was in flight and no more.
 pub fn run_checkpoint(
     prepared: &Prepared,
     encoded: &Encoded,
@@ -42,124 +47,81 @@ pub fn run_checkpoint(
     options: &RunOptions,
     events: &mut dyn Events,
 ) -> Result<Outcomes> {
-    let folder = RunFolder::at(options.out.join(&prepared.suite).join(name));
-    let manifest = manifest(prepared, model, checkpoint, options.threads);
+    let whole = RunFolder::at(options.out.join(&prepared.suite).join(name));
+    let folder = options.shard.map_or_else(|| whole.clone(), |shard| whole.shard(shard));
+    let manifest = manifest(prepared, model, checkpoint, options);
     if !options.again
-        && let Some(known) =
-            folder.manifest()?.filter(|known| known.status == Status::Complete && known.key == manifest.key)
+        && let Some(known) = complete(&folder, &manifest.key)?
     {
-        let samples =
-            folder.complete_samples(&known).map_err(|e| e.help("the record is damaged; `--again` makes it anew"))?;
-        let rows = score(&known, &samples, options.threads)?;
         events.event(&Event::AlreadyScored { checkpoint: name });
+        let rows = if options.shard.is_some() { Vec::new() } else { record_rows(&folder, &known, options.threads)? };
         return Ok(Outcomes { folder, manifest: known, rows });
     }
-    let (mut writer, mut samples) = folder.begin(&manifest, !options.again)?;
-    let id = |item: &EncodedItem| &prepared.tasks[item.task].items[item.item].id;
-    let agreeing = samples.iter().zip(&encoded.items).take_while(|(sample, item)| sample.item == *id(item)).count();
-    if agreeing < samples.len() {
-        // Not the record that its key promised: begin again.
-        (writer, samples) = folder.begin(&manifest, false)?;
+    let _lock = folder.lock()?;
+    let mut store = ScoreStore::open(&options.out, model.info(), model.tokenizer().fingerprint())?;
+    let items = options.shard.map_or(0..encoded.items.len(), |shard| shard.range(encoded.items.len()));
+    let mut recorder = Recorder::new(prepared, encoded, &manifest.tasks, folder.begin(&manifest)?, items.clone());
+    let mut open = Vec::new();
+    for place in encoded.places(items.clone()) {
+        let known = if options.again { None } else { store.get(encoded.key(place))? };
+        match known {
+            Some(response) => recorder.answer(place, response),
+            None => open.push(place),
+        }
     }
-    let done = samples.len();
-    let (plan, owners) = plan(encoded, done, options.sharing);
+    recorder.write_finished()?;
+    let plan = encoded.plan(&open, options.sharing);
     events.event(&Event::Planned {
         checkpoint: name,
-        items: encoded.items.len(),
-        done,
+        items: items.len(),
+        done: recorder.done(),
         tokens_requested: plan.tokens_requested(),
         tokens_forwarded: plan.tokens_forwarded(),
     });
-    let mut recorder = Recorder {
-        prepared,
-        encoded,
-        records: &manifest.tasks,
-        writer,
-        answers: answers(encoded),
-        next: done,
-        samples,
-    };
-    model.execute(&plan, &mut |request, response| {
-        let (item, position) = owners[request];
-        recorder.answers[item][position] = Some(response);
-        if recorder.write_finished()? > 0 {
-            events.event(&Event::Items { done: recorder.next });
+    model.execute(&plan, &mut |answers| {
+        let keyed: Vec<_> =
+            answers.iter().map(|(request, response)| (*encoded.key(open[*request]), response)).collect();
+        store.append(&keyed)?;
+        for (request, response) in answers {
+            recorder.answer(open[request], response);
         }
+        recorder.write_finished()?;
+        events.event(&Event::Items { done: recorder.done() });
         Ok(())
     })?;
-    if recorder.next != encoded.items.len() {
-        return Err(Error::internal(format!("{} of {} items were answered", recorder.next, encoded.items.len())));
+    let (writer, samples) = recorder.finish()?;
+    let rows = if options.shard.is_some() { Vec::new() } else { score(&manifest, &samples, options.threads)? };
+    if options.shard.is_none() {
+        write_metrics(&folder.metrics_path(), &rows)?;
     }
-    let Recorder { writer, samples, .. } = recorder;
-    let rows = score(&manifest, &samples, options.threads)?;
-    write_metrics(&folder.metrics_path(), &rows)?;
-    let manifest = Manifest { finished: Some(ctx::now()), ..manifest };
+    let manifest = Manifest { status: Status::Complete, finished: Some(ctx::now()), ..manifest };
     folder.finish(writer, &manifest)?;
     events.event(&Event::Finished { checkpoint: name, folder: folder.path() });
     Ok(Outcomes { folder, manifest, rows })
 }
 
-/// The requests of the items from `done` on, and the item and position that each belongs to.
-fn plan(encoded: &Encoded, done: usize, sharing: Sharing) -> (Plan, Vec<(usize, usize)>) {
-    let left = encoded.items.iter().enumerate().skip(done);
-    let owned = left.clone().flat_map(|(item, e)| (0..e.requests.len()).map(move |position| (item, position)));
-    let requests: Vec<Request> = left.flat_map(|(_, item)| item.requests.iter().cloned()).collect();
-    (Plan::new(requests, sharing), owned.collect())
+/// The manifest of a complete record of the same work.
+fn complete(folder: &RunFolder, key: &str) -> Result<Option<Manifest>> {
+    Ok(folder.manifest()?.filter(|known| known.status == Status::Complete && known.key == key))
 }
 
-fn answers(encoded: &Encoded) -> Vec<Vec<Option<Response>>> {
-    encoded.items.iter().map(|item| vec![None; item.requests.len()]).collect()
-}
-
-/// Turns answers into samples and writes them in the order of the items, whatever order the answers come in.
-struct Recorder<'a> {
-    prepared: &'a Prepared,
-    encoded: &'a Encoded,
-    records: &'a [TaskRecord],
-    writer: SampleWriter,
-    answers: Vec<Vec<Option<Response>>>,
-    /// The first item that is not written yet.
-    next: usize,
-    samples: Vec<Sample>,
-}
-
-impl Recorder<'_> {
-    /// Writes the items at the head of the line that have all their answers; returns how many.
-    fn write_finished(&mut self) -> Result<usize> {
-        let before = self.next;
-        while self.answers.get(self.next).is_some_and(|answers| answers.iter().all(Option::is_some)) {
-            let responses = std::mem::take(&mut self.answers[self.next]).into_iter().flatten().collect();
-            let sample = self.sample(self.next, responses)?;
-            self.writer.write(&sample)?;
-            self.samples.push(sample);
-            self.next += 1;
-        }
-        if self.next > before {
-            self.writer.flush()?;
-        }
-        Ok(self.next - before)
+/// Scores of a complete record, as its samples say; a lost table is written again.
+fn record_rows(folder: &RunFolder, manifest: &Manifest, threads: usize) -> Result<Vec<MetricRow>> {
+    let samples =
+        folder.complete_samples(manifest).map_err(|e| e.help("the record is damaged; `--again` makes it anew"))?;
+    let rows = score(manifest, &samples, threads)?;
+    if !folder.metrics_path().exists() {
+        write_metrics(&folder.metrics_path(), &rows)?;
     }
-
-    fn sample(&self, index: usize, responses: Vec<Response>) -> Result<Sample> {
-        let encoded = &self.encoded.items[index];
-        let item = &self.prepared.tasks[encoded.task].items[encoded.item];
-        let record = &self.records[encoded.task];
-        let outcome = encoded.outcome(item, responses)?;
-        Ok(Sample {
-            task: record.name.clone(),
-            item: item.id.clone(),
-            row: item.row,
-            slices: item.slices.iter().cloned().collect(),
-            shots: item.shots.clone(),
-            prompt_hash: encoded.prompt_hash.clone(),
-            truncated: encoded.truncated,
-            metrics: sample_metrics(record, &outcome)?,
-            outcome,
-        })
-    }
+    Ok(rows)
 }
 
-fn manifest(prepared: &Prepared, model: &dyn LanguageModel, checkpoint: &CheckpointRef, threads: usize) -> Manifest {
+fn manifest(
+    prepared: &Prepared,
+    model: &dyn LanguageModel,
+    checkpoint: &CheckpointRef,
+    options: &RunOptions,
+) -> Manifest {
     let mut manifest = Manifest {
         schema: RUN_SCHEMA.to_owned(),
         status: Status::Running,
@@ -175,7 +137,8 @@ fn manifest(prepared: &Prepared, model: &dyn LanguageModel, checkpoint: &Checkpo
         tokenizer: model.tokenizer().fingerprint().to_owned(),
         tasks: prepared.tasks.iter().map(super::PreparedTask::record).collect(),
         veval: ctx::VERSION.to_owned(),
-        threads,
+        threads: options.threads,
+        shard: options.shard,
         started: ctx::now(),
         finished: None,
     };

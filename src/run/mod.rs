@@ -12,11 +12,16 @@
 mod encode;
 mod event;
 mod execute;
+mod merge;
 mod prepare;
+mod recorder;
 mod score;
+mod series;
 
 pub use encode::{Encoded, EncodedItem, context, encode};
 pub use event::{Event, Events, Silent};
 pub use execute::{Outcomes, RunOptions, run_checkpoint};
+pub use merge::merge;
 pub use prepare::{Prepared, PreparedTask, Selection, prepare, prepare_task};
 pub use score::{rescore, score};
+pub use series::{Opener, run_series};

@@ -1,10 +1,10 @@
 //! Opening, filling and reading run folders.
 
-use std::fs::{File, OpenOptions};
-use std::io::{BufRead, BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::manifest::{Manifest, RUN_SCHEMA, Status};
+use super::manifest::{Manifest, RUN_SCHEMA, Shard, Status};
 use super::sample::Sample;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
@@ -17,6 +17,11 @@ const MAX_LINE_BYTES: usize = 256 << 20;
 #[derive(Debug, Clone)]
 pub struct RunFolder {
     path: PathBuf,
+}
+
+/// A folder that this process alone writes.
+pub struct FolderLock {
+    _file: File,
 }
 
 /// Appends samples.
@@ -65,29 +70,68 @@ impl RunFolder {
         Ok(Some(manifest))
     }
 
-    /// Starts a run, or goes on with an interrupted one of the same key: the samples that were written whole are
-    /// handed back, a torn last line is cut off. What a run of another key left is removed. The manifest says
-    /// `running` until [`Self::finish`].
-    pub fn begin(&self, manifest: &Manifest, resume: bool) -> Result<(SampleWriter, Vec<Sample>)> {
+    /// The folder of one part of this run.
+    #[must_use]
+    pub fn shard(&self, shard: Shard) -> Self {
+        Self::at(self.shards_path().join(format!("{}-of-{}", shard.index, shard.count)))
+    }
+
+    fn shards_path(&self) -> PathBuf {
+        self.path.join("shards")
+    }
+
+    /// The parts that are there, in order.
+    pub fn shards(&self) -> Result<Vec<(Self, Manifest)>> {
+        let path = self.shards_path();
+        if !path.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir(&path).map_err(|e| Error::io("list", &path, &e))? {
+            let folder = Self::at(entry.map_err(|e| Error::io("list", &path, &e))?.path());
+            found.extend(folder.manifest()?.map(|manifest| (folder, manifest)));
+        }
+        found.sort_by_key(|(_, manifest)| manifest.shard.map_or((0, 0), |shard| (shard.count, shard.index)));
+        Ok(found)
+    }
+
+    /// Removes the parts, once they are merged.
+    pub fn remove_shards(&self) -> Result<()> {
+        let path = self.shards_path();
+        std::fs::remove_dir_all(&path).map_err(|e| Error::io("remove", &path, &e))
+    }
+
+    /// Takes the folder for this process, until the lock is dropped or the process ends.
+    ///
+    /// # Errors
+    /// When another process has it.
+    pub fn lock(&self) -> Result<FolderLock> {
         files::create_folder(&self.path)?;
-        let same = |known: Manifest| resume && known.status == Status::Running && known.key == manifest.key;
-        let known = self.manifest()?.is_some_and(same);
-        let path = self.samples_path();
-        let (samples, length) = if known && path.exists() { whole_samples(&path)? } else { (Vec::new(), 0) };
+        let path = self.path.join(".lock");
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = file.map_err(|e| Error::io("open", &path, &e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(FolderLock { _file: file }),
+            Err(TryLockError::WouldBlock) => {
+                Err(Error::bad("expected a run folder that nobody works on, found another veval at work")
+                    .in_file(&self.path)
+                    .help("wait for it, or use another --out; parts of one run go side by side with --shard"))
+            }
+            Err(TryLockError::Error(e)) => Err(Error::io("lock", &path, &e)),
+        }
+    }
+
+    /// Starts a record. What a former run left is removed. The manifest says `running` until [`Self::finish`].
+    pub fn begin(&self, manifest: &Manifest) -> Result<SampleWriter> {
+        files::create_folder(&self.path)?;
         let metrics = self.metrics_path();
         if metrics.exists() {
             std::fs::remove_file(&metrics).map_err(|e| Error::io("remove", &metrics, &e))?;
         }
-        let open = || {
-            let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
-            file.set_len(length)?;
-            let mut file = BufWriter::new(file);
-            file.seek(SeekFrom::End(0))?;
-            Ok(file)
-        };
-        let file = open().map_err(|e: std::io::Error| Error::io("create", &path, &e))?;
         self.write_manifest(manifest)?;
-        Ok((SampleWriter { path, file }, samples))
+        let path = self.samples_path();
+        let file = File::create(&path).map_err(|e| Error::io("create", &path, &e))?;
+        Ok(SampleWriter { path, file: BufWriter::new(file) })
     }
 
     /// Marks the run complete, once all samples are on disk.
@@ -153,28 +197,24 @@ impl SampleWriter {
     }
 }
 
-/// The samples at the head of a file that are whole, and the bytes that they take.
-fn whole_samples(path: &Path) -> Result<(Vec<Sample>, u64)> {
-    let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
-    let (mut reader, mut line) = (BufReader::new(file), Vec::new());
-    let (mut samples, mut length) = (Vec::new(), 0);
-    loop {
-        line.clear();
-        let read = reader.read_until(b'\n', &mut line).map_err(|e| Error::io("read", path, &e))?;
-        match line.strip_suffix(b"\n").map(serde_json::from_slice::<Sample>) {
-            Some(Ok(sample)) => samples.push(sample),
-            _ => return Ok((samples, length)),
+/// The run folders under `<out>/<suite>`, by name.
+pub fn list_folders(suite: &Path) -> Result<Vec<RunFolder>> {
+    let entries = std::fs::read_dir(suite).map_err(|e| Error::io("list", suite, &e))?;
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(|e| Error::io("list", suite, &e))?.path();
+        if path.is_dir() {
+            paths.push(path);
         }
-        length += read as u64;
     }
+    paths.sort();
+    Ok(paths.into_iter().map(RunFolder::at).collect())
 }
 
 /// The complete runs under `<out>/<suite>`, by step and name.
-pub fn list_runs(folder: &Path) -> Result<Vec<(RunFolder, Manifest)>> {
+pub fn list_runs(suite: &Path) -> Result<Vec<(RunFolder, Manifest)>> {
     let mut runs = Vec::new();
-    let entries = std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, &e))?;
-    for entry in entries {
-        let run = RunFolder::at(entry.map_err(|e| Error::io("list", folder, &e))?.path());
+    for run in list_folders(suite)? {
         if let Some(manifest) = run.manifest()?.filter(|manifest| manifest.status == Status::Complete) {
             runs.push((run, manifest));
         }

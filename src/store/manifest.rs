@@ -1,5 +1,9 @@
 //! `run.json`: everything a number depends on, and a little for people.
 
+use std::fmt;
+use std::ops::Range;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::lm::ModelInfo;
@@ -26,6 +30,9 @@ pub struct Manifest {
     pub tasks: Vec<TaskRecord>,
     pub veval: String,
     pub threads: usize,
+    /// Which part of the items this is; none for all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<Shard>,
     pub started: String,
     pub finished: Option<String>,
 }
@@ -35,6 +42,39 @@ pub struct Manifest {
 pub enum Status {
     Running,
     Complete,
+}
+
+/// Part `index` of `count` of a run's items.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shard {
+    pub index: usize,
+    pub count: usize,
+}
+
+impl Shard {
+    /// The items of this part, of `items` in all. Neighbours stay together, since they share what they begin with.
+    pub fn range(self, items: usize) -> Range<usize> {
+        self.index * items / self.count..(self.index + 1) * items / self.count
+    }
+}
+
+impl fmt::Display for Shard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.index, self.count)
+    }
+}
+
+impl FromStr for Shard {
+    type Err = String;
+
+    /// `0/3`: the first of three.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let numbers = text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
+        match numbers {
+            Some((index, count)) if index < count && count <= 10_000 => Ok(Self { index, count }),
+            _ => Err("expected INDEX/COUNT with an index from 0 to COUNT - 1, such as 0/3".to_owned()),
+        }
+    }
 }
 
 /// What is needed to compute a task's metrics again.

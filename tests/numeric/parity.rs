@@ -92,7 +92,8 @@ fn span_gradients_equal_torch_for_every_parameter() {
     let mut worst = 0f32;
     for (name, path) in cases() {
         let expected = expected(&path);
-        let model = load(&path, Candle::cpu_tracked(), LoadOptions { keep_raw: true, ..LoadOptions::default() }).unwrap();
+        let model =
+            load(&path, Candle::cpu_tracked(), LoadOptions { keep_raw: true, ..LoadOptions::default() }).unwrap();
         let (loss, gradients) = model
             .decoder
             .span_gradients(&expected.tokens, GradSpan { start: 9, end: 17 })
@@ -137,7 +138,9 @@ fn gradient_predicts_a_small_step() {
             bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
         }
         std::fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
-        let model = load(folder.path(), Candle::cpu_tracked(), LoadOptions { keep_raw: true, ..LoadOptions::default() }).unwrap();
+        let model =
+            load(folder.path(), Candle::cpu_tracked(), LoadOptions { keep_raw: true, ..LoadOptions::default() })
+                .unwrap();
         model.decoder.span_gradients(&expected.tokens, span).unwrap().0
     };
     let measured = (loss_at(1.0) - loss_at(-1.0)) / 2.0;

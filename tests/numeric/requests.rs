@@ -23,8 +23,10 @@ fn model() -> Local {
 fn ask(model: &dyn LanguageModel, requests: Vec<Request>) -> Vec<Response> {
     let mut answers: Vec<Option<Response>> = vec![None; requests.len()];
     model
-        .execute(&Plan::new(requests, Sharing::Prefixes), &mut |index, response| {
-            assert!(answers[index].replace(response).is_none(), "request {index} was answered twice");
+        .execute(&Plan::new(requests, Sharing::Prefixes), &mut |found| {
+            for (index, response) in found {
+                assert!(answers[index].replace(response).is_none(), "request {index} was answered twice");
+            }
             Ok(())
         })
         .unwrap();
@@ -162,7 +164,8 @@ max_tokens = 8
     let short = encode(&prepared, model.tokenizer(), 8, 1).err().unwrap().to_string();
     assert!(short.starts_with("task says: expected `max_tokens` below") && short.lines().count() == 1, "{short}");
     let out = tempfile::tempdir().unwrap();
-    let options = RunOptions { out: out.path().to_path_buf(), threads: 1, again: false, sharing: Sharing::Prefixes };
+    let options =
+        RunOptions { out: out.path().to_path_buf(), threads: 1, again: false, sharing: Sharing::Prefixes, shard: None };
     let checkpoint = discover(&example()).unwrap().remove(0);
     let outcomes = run_checkpoint(&prepared, &encoded, &model, (&checkpoint, "null"), &options, &mut Silent).unwrap();
     let rows: Vec<usize> = outcomes.folder.samples().unwrap().iter().map(|sample| sample.row).collect();

@@ -38,7 +38,8 @@ impl Buffer {
         let wanted = length.div_ceil(32);
         let kept = FREE.with_borrow_mut(|free| {
             let fits = |(_, lines): &(usize, &Lines)| lines.len() >= wanted;
-            let best = free.iter().enumerate().filter(fits).min_by_key(|(_, lines)| lines.len()).map(|(index, _)| index);
+            let best =
+                free.iter().enumerate().filter(fits).min_by_key(|(_, lines)| lines.len()).map(|(index, _)| index);
             best.map(|index| free.swap_remove(index))
         });
         Self { lines: kept.unwrap_or_else(|| vec![Line([0.0; 32]); wanted]), length }

@@ -143,7 +143,8 @@ impl Work<'_> {
             let seen = if index == last { earlier + block.to } else { kv.length() };
             for p in 0..seen.div_ceil(PANEL) {
                 // Earlier rows see no key of this panel.
-                let skipped = if block.copies > 1 { 0 } else { (p * PANEL).saturating_sub(earlier + block.from).min(rows) };
+                let skipped =
+                    if block.copies > 1 { 0 } else { (p * PANEL).saturating_sub(earlier + block.from).min(rows) };
                 let tile = Tile {
                     rows: rows * block.copies - skipped,
                     k: kv.width(),
@@ -259,8 +260,10 @@ mod tests {
             (&[0, 99, 203], 180),
         ];
         let pools = [Pool::new(1), Pool::new(3)];
-        let kvs: Vec<Vec<Kv>> =
-            cuts.iter().map(|(cut, _)| cut.windows(2).map(|c| segment(c[0], c[1], c[1] - c[0] + 7)).collect()).collect();
+        let kvs: Vec<Vec<Kv>> = cuts
+            .iter()
+            .map(|(cut, _)| cut.windows(2).map(|c| segment(c[0], c[1], c[1] - c[0] + 7)).collect())
+            .collect();
         for isa in Isa::available() {
             let (mut branches, mut rows, mut queries, mut wanted) = (Vec::new(), 0, Vec::new(), Vec::new());
             for ((cut, first), kvs) in cuts.iter().zip(&kvs) {

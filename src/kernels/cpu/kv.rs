@@ -56,7 +56,8 @@ impl Kv {
         let (heads, width, capacity) = (self.heads, self.width, self.capacity);
         let rows = keys.len() / (heads * width);
         assert!(keys.len() == values.len() && self.length + rows <= capacity, "the segment has room");
-        let (key_head, value_head) = (capacity.next_multiple_of(PANEL) * width, width.next_multiple_of(PANEL) * capacity);
+        let (key_head, value_head) =
+            (capacity.next_multiple_of(PANEL) * width, width.next_multiple_of(PANEL) * capacity);
         let (own_keys, own_values) = (floats_mut(&mut self.keys), floats_mut(&mut self.values));
         for (index, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate() {
             let (position, head) = (self.length + index / heads, index % heads);

@@ -1,9 +1,9 @@
 //! `y = x W^T`, every output in one fixed order (see [`super::tile`]).
 
+use super::array::Scratch;
 use super::isa::Isa;
 use super::packed::{PANEL, Packed};
 use super::pool::{Output, Pool};
-use super::array::Scratch;
 use super::tile::{Start, Tile, direct, kernels as wide_kernels, most_rows, strip_by};
 
 /// Length of a chain of fused multiply-adds. Chunks cost about one part in a hundred against a single chain over the

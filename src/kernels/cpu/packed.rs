@@ -1,7 +1,7 @@
 //! Weights in the order in which the micro-kernel reads them.
 
-use super::math;
 use super::isa::Isa;
+use super::math;
 use super::pool::{Output, Pool};
 use crate::ckpt::Dtype;
 
@@ -51,7 +51,8 @@ impl Packed {
         let panels = n.div_ceil(PANEL);
         let size = PANEL * k * element.bytes();
         let mut lines = vec![Lines([0; 128]); (panels * size).div_ceil(128)];
-        let last = (0..n).map(&row_of).max().map_or(0, |row| row * from.row_step + k.saturating_sub(1) * from.k_step + 1);
+        let last =
+            (0..n).map(&row_of).max().map_or(0, |row| row * from.row_step + k.saturating_sub(1) * from.k_step + 1);
         assert!(k == 0 || from.bytes.len() >= last * element.bytes(), "the source holds {n} rows of {k}");
         let out = Output::new(lines.as_flattened_bytes_mut());
         pool.run(panels, |panel| {

@@ -102,6 +102,7 @@ pub(super) unsafe fn strip_by(kernels: &[TileFn], tile: &Tile) {
 }
 
 /// The definition, for any machine.
+#[expect(clippy::cast_ptr_alignment, reason = "panels of f32 are aligned")]
 unsafe fn portable(tile: &Tile) {
     for (i, j) in (0..tile.rows).flat_map(|i| (0..tile.cols).map(move |j| (i, j))) {
         // SAFETY: see `strip_by`.
@@ -155,7 +156,9 @@ mod x86 {
         // SAFETY: sixteen elements lie at b.
         unsafe {
             match E {
-                BF16 => _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(b.cast())))),
+                BF16 => {
+                    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(_mm256_loadu_si256(b.cast()))))
+                }
                 F16 => _mm512_cvtph_ps(_mm256_loadu_si256(b.cast())),
                 _ => _mm512_loadu_ps(b.cast()),
             }
@@ -208,6 +211,7 @@ mod x86 {
     }
 
     /// R x 16, twice: the panel is taken in two halves.
+    #[expect(clippy::cast_ptr_alignment, reason = "panels of f32 are aligned")]
     #[target_feature(enable = "avx2,fma")]
     unsafe fn avx2<const R: usize>(tile: &Tile) {
         for half in [0usize, 16] {
