@@ -1,51 +1,57 @@
-//! Times the engine by itself and prints one JSON object per line; `benches/peers/speed.py` runs it in turn with peers.
+//! Times the engine by itself and prints one JSON object a line; `benches/peers/speed.py`, which starts it in turn with
+//! peers, says what is asked and answered.
 //!
 //! ```console
-//! $ cargo run --release --example engine_speed -- prefill CKPT [--tokens 512] [--rounds 5] [--threads 2]
-//! $ cargo run --release --example engine_speed -- decode CKPT [--sequences 16] [--prompt 128] [--steps 64]
-//! $ cargo run --release --example engine_speed -- matmul [--dtype f32] [--rounds 7]
-//! $ cargo run --release --example engine_speed -- load CKPT
+//! $ engine_speed prefill --model CKPT --threads 2 --tokens 512,2048 --readings 5
+//! $ engine_speed decode --model CKPT --threads 2 --sequences 16 --context 128 --new 32 --readings 5
+//! $ engine_speed matmul --threads 2 --rows 1,16 --shapes 576x1536 --rotate-mb 400 --flop 20000000000 --readings 7
+//! $ engine_speed load --model CKPT --readings 3
 //! ```
+//! Besides: `--isa avx2`, and `--dtype bf16` for products.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Instant;
 
 use serde_json::json;
 use veval::ckpt::Dtype;
-use veval::kernels::Kernels;
 use veval::kernels::cpu::{Cpu, Isa, Packed, Pool, Product, Rows, Stored, matmul};
 use veval::model::{Decoder, LoadOptions, Sequence, Taps, load};
 
-/// Inner and outer dimension of the matrices of common small models.
-const SHAPES: [(usize, usize); 6] = [(576, 576), (576, 1536), (1536, 576), (768, 3072), (2048, 5632), (576, 49_152)];
-/// Weights go round through this many bytes, so that they come from beyond the caches as in a model.
-const ROTATION: usize = 400 << 20;
-
-struct Options {
-    folder: Option<PathBuf>,
-    values: Vec<(String, String)>,
-}
+struct Options(BTreeMap<String, String>);
 
 impl Options {
-    fn number(&self, name: &str, default: usize) -> usize {
-        self.values.iter().find(|(key, _)| key == name).map_or(default, |(_, value)| value.parse().expect("a number"))
+    fn text<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
+        self.0.get(name).map_or(default, String::as_str)
     }
 
-    fn text<'a>(&'a self, name: &str, default: &'a str) -> &'a str {
-        self.values.iter().find(|(key, _)| key == name).map_or(default, |(_, value)| value)
+    fn list(&self, name: &str, default: &str) -> Vec<usize> {
+        self.text(name, default).split(',').map(|number| number.parse().expect("a number")).collect()
+    }
+
+    fn number(&self, name: &str, default: &str) -> usize {
+        self.list(name, default)[0]
+    }
+
+    fn isa(&self) -> Isa {
+        Isa::named(self.text("isa", Isa::best().name())).expect("an instruction set of this machine")
+    }
+
+    fn decoder(&self) -> Decoder<Cpu> {
+        let cpu = Cpu::new(self.isa(), self.number("threads", "2"));
+        let loaded = load(Path::new(self.text("model", ".")), cpu, LoadOptions::default());
+        loaded.unwrap_or_else(|error| panic!("{error}")).decoder
     }
 }
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
     let what = arguments.next().unwrap_or_default();
-    let mut options = Options { folder: None, values: Vec::new() };
+    let mut options = Options(BTreeMap::new());
     while let Some(argument) = arguments.next() {
-        match argument.strip_prefix("--") {
-            Some(name) => options.values.push((name.to_owned(), arguments.next().expect("a value"))),
-            None => options.folder = Some(argument.into()),
-        }
+        let name = argument.strip_prefix("--").expect("an option");
+        options.0.insert(name.to_owned(), arguments.next().expect("a value"));
     }
     match what.as_str() {
         "prefill" => prefill(&options),
@@ -56,122 +62,117 @@ fn main() {
     }
 }
 
-fn open(options: &Options) -> Decoder<Cpu> {
-    let folder = options.folder.as_ref().expect("a checkpoint folder");
-    let cpu = Cpu::new(isa(options), options.number("threads", 2));
-    load(folder, cpu, LoadOptions::default()).unwrap_or_else(|error| panic!("{error}")).decoder
+/// The token that stands at a position of a sequence.
+fn token(position: usize, sequence: usize) -> u32 {
+    ((7919 * position + 101 * sequence + 13) % 50_000) as u32
 }
 
-fn isa(options: &Options) -> Isa {
-    Isa::named(options.text("isa", Isa::best().name())).expect("an instruction set of this machine")
+fn tokens(sequence: usize, count: usize) -> Vec<u32> {
+    (0..count).map(|position| token(position, sequence)).collect()
 }
 
-/// Some token ids, the same every time.
-fn tokens(count: usize, vocab: usize, seed: usize) -> Vec<u32> {
-    (0..count).map(|i| ((i * 7919 + seed * 104_729 + 13) % vocab) as u32).collect()
-}
-
-fn timed(rounds: usize, mut f: impl FnMut()) -> Vec<f64> {
+/// Seconds of each reading, after one to warm up.
+fn timed(readings: usize, mut f: impl FnMut()) -> Vec<f64> {
     f();
     let one = |_| {
         let start = Instant::now();
         f();
         start.elapsed().as_secs_f64()
     };
-    (0..rounds).map(one).collect()
+    (0..readings).map(one).collect()
 }
 
 fn prefill(options: &Options) {
-    let decoder = open(options);
-    let count = options.number("tokens", 512);
-    let rounds = options.number("rounds", 5);
-    let input = tokens(count, decoder.spec().vocab, 0);
-    let targets: Vec<(usize, u32)> = input[1..].iter().copied().enumerate().collect();
-    let run = || {
-        let mut cache = decoder.empty_cache();
-        let mut sequence = [Sequence { tokens: &input, cache: &mut cache, keep: true }];
-        decoder.forward_all(&mut sequence, &mut Taps::none(decoder.kernels())).expect("a forward pass")
-    };
-    let without = timed(rounds, || drop(black_box(run())));
-    println!("{}", json!({ "what": "prefill", "tokens": count, "logits": "none", "seconds": without }));
-    let all = timed(rounds, || drop(black_box(decoder.score(&run(), &targets).expect("scores"))));
-    println!("{}", json!({ "what": "prefill", "tokens": count, "logits": "all", "seconds": all }));
+    let decoder = options.decoder();
+    let readings = options.number("readings", "5");
+    for count in options.list("tokens", "512") {
+        let input = tokens(0, count);
+        let targets: Vec<(usize, u32)> = input[1..].iter().copied().enumerate().collect();
+        let run = || {
+            let mut cache = decoder.empty_cache();
+            let mut sequence = [Sequence { tokens: &input, cache: &mut cache, keep: true }];
+            decoder.forward_all(&mut sequence, &mut Taps::none(decoder.kernels())).expect("a forward pass")
+        };
+        let last = timed(readings, || {
+            black_box(decoder.logits(&run(), &[count - 1]).expect("logits"));
+        });
+        println!("{}", json!({ "what": "prefill", "tokens": count, "logits": "last", "seconds": last }));
+        let mut check = 0.0;
+        let all = timed(readings, || {
+            let scored = decoder.score(&run(), &targets).expect("scores");
+            check = scored.iter().map(|token| f64::from(token.log_prob)).sum();
+        });
+        println!("{}", json!({ "what": "prefill", "tokens": count, "logits": "all", "seconds": all, "check": check }));
+    }
 }
 
 fn decode(options: &Options) {
-    let decoder = open(options);
-    let (sequences, prompt) = (options.number("sequences", 16), options.number("prompt", 128));
-    let (steps, rounds) = (options.number("steps", 64), options.number("rounds", 3));
-    let vocab = decoder.spec().vocab;
-    let prompts: Vec<Vec<u32>> = (0..sequences).map(|i| tokens(prompt, vocab, i)).collect();
-    let mut seconds = Vec::new();
-    for _ in 0..=rounds {
-        let mut caches: Vec<_> = prompts.iter().map(|_| decoder.empty_cache()).collect();
-        let mut last: Vec<[u32; 1]> = Vec::new();
-        for (prompt, cache) in prompts.iter().zip(&mut caches) {
-            let mut sequence = [Sequence { tokens: prompt, cache, keep: true }];
+    let decoder = options.decoder();
+    let (sequences, context) = (options.number("sequences", "16"), options.number("context", "128"));
+    let (new, readings) = (options.number("new", "32"), options.number("readings", "5"));
+    let (mut seconds, mut check) = (Vec::new(), 0.0);
+    for reading in 0..=readings {
+        let mut caches: Vec<_> = (0..sequences).map(|_| decoder.empty_cache()).collect();
+        for (index, cache) in caches.iter_mut().enumerate() {
+            let mut sequence = [Sequence { tokens: &tokens(index, context), cache, keep: true }];
             decoder.forward_all(&mut sequence, &mut Taps::none(decoder.kernels())).expect("a forward pass");
-            decoder.reserve(cache, steps).expect("room");
-            last.push([prompt[0]]);
+            decoder.reserve(cache, new).expect("room");
         }
         let start = Instant::now();
-        for _ in 0..steps {
-            let mut batch: Vec<Sequence<'_, Cpu>> = last
-                .iter()
-                .zip(&mut caches)
-                .map(|(tokens, cache)| Sequence { tokens: &tokens[..], cache, keep: true })
-                .collect();
+        for position in context..context + new {
+            let inputs: Vec<[u32; 1]> = (0..sequences).map(|index| [token(position, index)]).collect();
+            let sequence = |(tokens, cache)| Sequence { tokens, cache, keep: true };
+            let mut batch: Vec<Sequence<'_, Cpu>> =
+                inputs.iter().map(|tokens| &tokens[..]).zip(&mut caches).map(sequence).collect();
             let hidden = decoder.forward_all(&mut batch, &mut Taps::none(decoder.kernels())).expect("a forward pass");
-            let rows: Vec<usize> = (0..sequences).collect();
-            let logits = decoder.logits(&hidden, &rows).expect("logits");
-            let best = decoder.kernels().logit_rows(&logits).expect("sums");
-            last = best.iter().map(|row| [row.best as u32]).collect();
+            let targets: Vec<(usize, u32)> = (0..sequences).map(|index| (index, token(position + 1, index))).collect();
+            let scored = decoder.score(&hidden, &targets).expect("scores");
+            check = scored.iter().map(|token| f64::from(token.log_prob)).sum();
         }
-        seconds.push(start.elapsed().as_secs_f64());
+        if reading > 0 {
+            seconds.push(start.elapsed().as_secs_f64());
+        }
     }
-    seconds.remove(0);
     let line = json!({
-        "what": "decode", "sequences": sequences, "prompt": prompt, "steps": steps, "seconds": seconds,
+        "what": "decode", "sequences": sequences, "context": context, "new": new, "seconds": seconds, "check": check,
     });
     println!("{line}");
 }
 
 fn time_matmul(options: &Options) {
-    let (isa, threads, rounds) = (isa(options), options.number("threads", 2), options.number("rounds", 7));
+    let (isa, pool) = (options.isa(), Pool::new(options.number("threads", "2")));
+    let (readings, rotation) = (options.number("readings", "7"), options.number("rotate-mb", "400") << 20);
+    let flop = options.number("flop", "20000000000");
     let dtype = match options.text("dtype", "f32") {
         "bf16" => Dtype::Bf16,
         "f16" => Dtype::F16,
         _ => Dtype::F32,
     };
-    let pool = Pool::new(threads);
-    for (k, n) in SHAPES {
+    for shape in options.text("shapes", "576x1536").split(',') {
+        let (k, n) = shape.split_once('x').expect("a shape, KxN");
+        let (k, n): (usize, usize) = (k.parse().expect("a number"), n.parse().expect("a number"));
         let bytes = vec![0u8; n * k * dtype.bytes()];
-        let copies = (ROTATION / bytes.len()).max(2);
+        let copies = rotation.div_ceil(4 * n * k).max(1);
         let stored = Stored { bytes: &bytes, dtype, row_step: k, k_step: 1 };
         let weights: Vec<Packed> = (0..copies).map(|_| Packed::pack(&pool, n, k, |row| row, stored)).collect();
-        for m in [1, 8, 16, 64, 256, 1024] {
-            let x = vec![0.5f32; m * (k + 16)];
+        for m in options.list("rows", "1,16,64,256,1024") {
+            let x = vec![0.5f32; m * k];
             let mut y = vec![0f32; m * n];
-            let repeats = (400_000_000 / (2 * m * n * k)).clamp(1, copies);
+            let calls = (flop / (2 * m * n * k)).clamp(1, 4 * copies);
             let mut next = 0;
-            let seconds = timed(rounds, || {
-                for _ in 0..repeats {
+            let seconds = timed(readings, || {
+                for _ in 0..calls {
                     next = (next + 1) % copies;
-                    let rows = Rows { values: &x, ld: k + 16, count: m };
+                    let rows = Rows { values: &x, ld: k, count: m };
                     matmul(&pool, isa, rows, &mut [Product { w: &weights[next], y: &mut y }]);
                 }
             });
-            let flops = 2.0 * (m * n * k * repeats) as f64;
-            let rates: Vec<f64> = seconds.iter().map(|s| flops / s / 1e9).collect();
-            let line = json!({
-                "what": "matmul", "k": k, "n": n, "m": m, "dtype": dtype.name(), "isa": isa.name(), "gflops": rates,
-            });
-            println!("{line}");
+            println!("{}", json!({ "what": "matmul", "m": m, "k": k, "n": n, "calls": calls, "seconds": seconds }));
         }
     }
 }
 
 fn time_load(options: &Options) {
-    let seconds = timed(options.number("rounds", 3), || drop(black_box(open(options))));
+    let seconds = timed(options.number("readings", "3"), || drop(black_box(options.decoder())));
     println!("{}", json!({ "what": "load", "seconds": seconds }));
 }

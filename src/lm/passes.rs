@@ -132,7 +132,8 @@ impl<'a, K: Kernels> Passes<'a, K> {
             let room = self.limits.rows.saturating_sub(rows);
             let (left, needs) = self.needs(work);
             let (alone, first) = (edited(&work.what), pass.is_empty());
-            let fits = left <= room || (first && room > 0);
+            // A long node is cut where a good part of the pass is free, so that running generations do not go alone.
+            let fits = left <= room || 2 * room >= self.limits.rows;
             let affordable = self.decoder.live_bytes() + promised + needs <= self.limits.kv_bytes;
             if !fits || !(affordable || first) || (alone && !first) {
                 break;

@@ -62,9 +62,12 @@ impl Drop for Buffer {
         // During a thread's end its store is gone; then the buffer is simply freed.
         let _ = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
-            let bytes = free.iter().chain([&lines]).map(|lines| size_of_val(lines.as_slice())).sum::<usize>();
-            if free.len() < KEPT && bytes <= KEPT_BYTES {
-                free.push(lines);
+            free.push(lines);
+            // The large ones are worth most.
+            let bytes = |free: &[Lines]| free.iter().map(|lines| size_of_val(lines.as_slice())).sum::<usize>();
+            while free.len() > KEPT || (bytes(&free) > KEPT_BYTES && !free.is_empty()) {
+                let smallest = (0..free.len()).min_by_key(|&index| free[index].len());
+                smallest.map(|index| free.swap_remove(index));
             }
         });
     }

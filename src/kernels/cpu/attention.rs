@@ -15,7 +15,7 @@
 use super::array::Scratch;
 use super::isa::Isa;
 use super::kv::Kv;
-use super::math::{scale, softmax};
+use super::math::scaled_softmax;
 use super::packed::PANEL;
 use super::pool::{Output, Pool};
 use super::tile::{Start, Tile, most_rows, strip};
@@ -24,6 +24,8 @@ use crate::kernels::Branch;
 /// Rows whose scores are held at once, and the bytes of these scores.
 const BLOCK: usize = 84;
 const SCORE_BYTES: usize = 1 << 20;
+/// Positions whose values are taken at once: a panel of 256 x 32 is two thirds of the nearest cache.
+const NEAR: usize = 256;
 
 /// Positions up to the last row of a branch.
 fn positions(branch: &Branch<'_, Kv>) -> usize {
@@ -126,8 +128,7 @@ impl Work<'_> {
         for index in 0..(block.to - block.from) * block.copies {
             let row = block.from + index / block.copies;
             let seen = &mut scores[index * ld..][..=(before + row)];
-            scale(self.isa, seen, self.factor);
-            softmax(self.isa, seen);
+            scaled_softmax(self.isa, seen, self.factor);
         }
         self.values(block, scores, out);
     }
@@ -152,12 +153,13 @@ impl Work<'_> {
                     a: q[skipped * block.ld..].as_ptr(),
                     lda: block.ld,
                     b: kv.key_panel(self.group, p),
+                    row_bytes: 4 * PANEL,
                     c: scores[skipped * ld + column + p * PANEL..].as_mut_ptr(),
                     ldc: ld,
                     cols: PANEL.min(kv.length() - p * PANEL),
                     start: Start::Zero,
-                    next: kv.key_panel(self.group, p),
-                    next_step: 0,
+                    next: kv.key_panel(self.group, p + 1),
+                    next_step: 4 * PANEL / rows.div_ceil(most_rows(self.isa)),
                 };
                 // SAFETY: rows of q from `skipped` on, and of the score buffer, which has room for all positions.
                 unsafe { strip(self.isa, &tile) }
@@ -166,44 +168,46 @@ impl Work<'_> {
         }
     }
 
-    /// Weighted values.
+    /// Weighted values, segment by segment and, within one, a few positions at a time for all rows, so that these
+    /// positions stay in the nearest cache.
     fn values(&self, block: &Block, scores: &[f32], out: *mut f32) {
-        let (ld, all) = (self.score_ld(), (block.to - block.from) * block.copies);
+        let (ld, all, tall) = (self.score_ld(), (block.to - block.from) * block.copies, most_rows(self.isa));
         let last = self.branch.segments.len() - 1;
-        let tall = most_rows(self.isa);
-        for top in (0..all).step_by(tall) {
-            let rows = tall.min(all - top);
-            let mut column = 0;
-            for (index, kv) in self.branch.segments.iter().enumerate() {
-                let own = index == last;
-                let earlier = if own { kv.length() - self.branch.rows } else { kv.length() };
-                let shared = if own { earlier + block.from + top / block.copies + 1 } else { kv.length() };
-                for p in 0..kv.width().div_ceil(PANEL) {
+        let mut column = 0;
+        for (index, kv) in self.branch.segments.iter().enumerate() {
+            let own = index == last;
+            let earlier = if own { kv.length() - self.branch.rows } else { kv.length() };
+            // Positions that every row of the tile from `top` on sees.
+            let shared = |top: usize| if own { earlier + block.from + top / block.copies + 1 } else { kv.length() };
+            let tiles = (0..all).step_by(tall).map(|top| (top, tall.min(all - top)));
+            let (panels, most) = (kv.width().div_ceil(PANEL), shared(all - 1));
+            for (p, position) in (0..panels).flat_map(|p| (0..most).step_by(NEAR).map(move |at| (p, at))) {
+                for (top, rows) in tiles.clone() {
+                    let seen = shared(top);
                     let tile = Tile {
                         rows,
-                        k: shared,
+                        k: seen.saturating_sub(position).min(NEAR),
                         chunk: usize::MAX,
-                        a: scores[top * ld + column..].as_ptr(),
+                        a: scores[top * ld + column + position..].as_ptr(),
                         lda: ld,
-                        b: kv.value_panel(self.group, p, 0),
+                        b: kv.value_panel(self.group, p, position),
+                        row_bytes: 4 * PANEL,
                         c: out.wrapping_add(top * block.ld + p * PANEL),
                         ldc: block.ld,
                         cols: PANEL.min(kv.width() - p * PANEL),
-                        start: if index == 0 { Start::Zero } else { Start::Carry },
-                        next: kv.value_panel(self.group, p, 0),
-                        next_step: 0,
+                        start: if index == 0 && position == 0 { Start::Zero } else { Start::Carry },
+                        next: kv.value_panel(self.group, p, position + NEAR),
+                        next_step: 4 * PANEL / all.div_ceil(tall),
                     };
                     // SAFETY: rows top..top + rows of scores and out, and this panel's columns.
                     unsafe { strip(self.isa, &tile) }
-                    if !own || block.copies > 1 {
-                        continue;
-                    }
-                    for row in 1..rows {
+                    let ends_here = own && block.copies == 1 && position < seen && seen <= position + NEAR;
+                    for row in (1..rows).filter(|_| ends_here) {
                         let triangle = Tile {
                             rows: 1,
                             k: row,
-                            a: tile.a.wrapping_add(row * ld + shared),
-                            b: kv.value_panel(self.group, p, shared),
+                            a: tile.a.wrapping_add(row * ld + tile.k),
+                            b: kv.value_panel(self.group, p, seen),
                             c: tile.c.wrapping_add(row * block.ld),
                             start: Start::Carry,
                             ..tile
@@ -212,8 +216,8 @@ impl Work<'_> {
                         unsafe { strip(self.isa, &triangle) }
                     }
                 }
-                column += kv.length();
             }
+            column += kv.length();
         }
     }
 }
@@ -221,6 +225,7 @@ impl Work<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::cpu::math;
     use crate::kernels::cpu::testing::{bits, chain, wild};
 
     #[test]
@@ -235,7 +240,7 @@ mod tests {
             let mut p: Vec<f32> = (0..=row)
                 .map(|j| chain(&q[(row * heads + head) * width..][..width], &k[at(j)..][..width]) * 0.15)
                 .collect();
-            softmax(Isa::Portable, &mut p);
+            math::softmax(Isa::Portable, &mut p);
             want.extend((0..width).map(|d| chain(&p, &(0..=row).map(|j| v[at(j) + d]).collect::<Vec<_>>())));
         }
         let (ld, kv_ld) = (heads * width, kv_heads * width);

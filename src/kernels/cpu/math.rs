@@ -99,19 +99,27 @@ fn max_body(row: &[f32]) -> f32 {
 
 #[inline(always)]
 fn softmax_body(row: &mut [f32]) {
-    let max = max_body(row);
-    for x in row.iter_mut() {
-        *x = exp(*x - max);
-    }
-    let factor = 1.0 / sum_body(row);
-    for x in row.iter_mut() {
-        *x *= factor;
-    }
+    scaled_softmax_body(row, 1.0);
 }
 
+/// The softmax of `row * by` for a positive factor, which keeps the order: the largest product is the largest value's.
 #[inline(always)]
-fn scale_body(row: &mut [f32], factor: f32) {
-    for x in row {
+fn scaled_softmax_body(row: &mut [f32], by: f32) {
+    let max = max_body(row) * by;
+    let mut sums = [0f32; LANES];
+    let (chunks, tail) = row.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            chunk[lane] = exp(chunk[lane] * by - max);
+            sums[lane] += chunk[lane];
+        }
+    }
+    for (x, sum) in tail.iter_mut().zip(&mut sums) {
+        *x = exp(*x * by - max);
+        *sum += *x;
+    }
+    let factor = 1.0 / sums.iter().fold(0.0, |total, sum| total + sum);
+    for x in row.iter_mut() {
         *x *= factor;
     }
 }
@@ -227,7 +235,8 @@ versions! {
     pub(super) fn sum_of_squares = sum_of_squares_body(row: &[f32]) -> f32;
     /// Turns scores into probabilities; -inf becomes zero.
     pub(super) fn softmax = softmax_body(row: &mut [f32]);
-    pub(super) fn scale = scale_body(row: &mut [f32], factor: f32);
+    /// Scales by a positive factor, then as [`softmax`], with the bits of the two.
+    pub(super) fn scaled_softmax = scaled_softmax_body(row: &mut [f32], by: f32);
     /// Subtracts a number.
     pub(super) fn shift = shift_body(row: &mut [f32], by: f32);
     /// `x / scale * gain + bias`
@@ -319,8 +328,8 @@ mod tests {
             norm(isa, &mut row, 0.3, &gain, Some(&bias));
             multiply(isa, &mut row, &gain);
             add(isa, &mut row, &bias);
-            scale(isa, &mut row, 0.1);
             shift(isa, &mut row, 0.7);
+            scaled_softmax(isa, &mut row, 0.1);
             out.extend(row);
             bits(&out)
         };

@@ -107,11 +107,11 @@ unsafe fn task_product(isa: Isa, x: Rows<'_>, w: &Packed, group: &Group, y: *mut
             } else {
                 after.unwrap_or(own)
             };
-            let b = if few.is_some() {
-                own
+            let (b, row_bytes) = if few.is_some() {
+                (own, PANEL * w.element().bytes())
             } else {
                 w.widen(isa, p, k0, inner, &mut wide);
-                wide.as_ptr().cast()
+                (wide.as_ptr().cast(), PANEL * 4)
             };
             let tile = Tile {
                 rows: count,
@@ -120,6 +120,7 @@ unsafe fn task_product(isa: Isa, x: Rows<'_>, w: &Packed, group: &Group, y: *mut
                 a: values[k0..].as_ptr(),
                 lda: ld,
                 b,
+                row_bytes,
                 c: y.wrapping_add(p * PANEL),
                 ldc: w.n,
                 cols: PANEL.min(w.n - p * PANEL),

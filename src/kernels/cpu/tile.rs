@@ -13,13 +13,14 @@ use super::packed::{Element, PANEL};
 pub(super) struct Tile {
     pub rows: usize,
     pub k: usize,
-    /// Length of a chain. The tile begins at the beginning of a chunk, or goes on inside one ([`Start::Carry`]).
+    /// Length of a chain. The tile begins at the beginning of a chunk; `usize::MAX` where everything is one chain.
     pub chunk: usize,
     pub a: *const f32,
     /// Elements from one row of `a` to the next.
     pub lda: usize,
-    /// `k` rows of [`PANEL`] weights.
+    /// `k` rows of [`PANEL`] weights, each of `row_bytes`.
     pub b: *const u8,
+    pub row_bytes: usize,
     pub c: *mut f32,
     pub ldc: usize,
     /// Columns of the panel that exist; 1 to [`PANEL`].
@@ -87,17 +88,27 @@ pub(super) unsafe fn strip(isa: Isa, tile: &Tile) {
 /// them; the kernels are for an available instruction set and for the element of `b`.
 pub(super) unsafe fn strip_by(kernels: &[TileFn], tile: &Tile) {
     let tiles = tile.rows.div_ceil(kernels.len());
-    for index in 0..tiles {
+    let chunks = tile.k.div_ceil(tile.chunk);
+    let mut next = tile.next;
+    for turn in 0..tiles * chunks {
+        // Few tiles: chunk by chunk for all rows, so that the weights come from the nearest cache the second time. Many:
+        // tile by tile, so that the rows do.
+        let (chunk, index) = if tiles <= 2 { (turn / tiles, turn % tiles) } else { (turn % chunks, turn / chunks) };
         let (from, to) = (index * tile.rows / tiles, (index + 1) * tile.rows / tiles);
+        let done = if chunk == 0 { 0 } else { chunk * tile.chunk };
         let part = Tile {
             rows: to - from,
-            a: tile.a.wrapping_add(from * tile.lda),
+            k: tile.chunk.min(tile.k - done),
+            a: tile.a.wrapping_add(from * tile.lda + done),
+            b: tile.b.wrapping_add(done * tile.row_bytes),
             c: tile.c.wrapping_add(from * tile.ldc),
-            next: tile.next.wrapping_add(index * tile.k * tile.next_step),
+            start: if chunk == 0 { tile.start } else { Start::Add },
+            next,
             ..*tile
         };
-        // SAFETY: the rows from..to of what the caller vouches for.
+        // SAFETY: the rows from..to and the steps of this chunk of what the caller vouches for.
         unsafe { kernels[to - from - 1](&part) }
+        next = next.wrapping_add(part.k * tile.next_step);
     }
 }
 
@@ -108,14 +119,9 @@ unsafe fn portable(tile: &Tile) {
         // SAFETY: see `strip_by`.
         unsafe {
             let (a, b, c) = (tile.a.add(i * tile.lda), tile.b.cast::<f32>().add(j), tile.c.add(i * tile.ldc + j));
-            let mut start = tile.start;
-            for from in (0..tile.k).step_by(tile.chunk) {
-                let first = if start == Start::Carry { *c } else { 0.0 };
-                let steps = from..tile.k.min(from.saturating_add(tile.chunk));
-                let sum = steps.fold(first, |sum, k| (*a.add(k)).mul_add(*b.add(k * PANEL), sum));
-                *c = if start == Start::Add { *c + sum } else { sum };
-                start = Start::Add;
-            }
+            let first = if tile.start == Start::Carry { *c } else { 0.0 };
+            let sum = (0..tile.k).fold(first, |sum, k| (*a.add(k)).mul_add(*b.add(k * PANEL), sum));
+            *c = if tile.start == Start::Add { *c + sum } else { sum };
         }
     }
 }
@@ -171,41 +177,35 @@ mod x86 {
         let mask = [0, 16].map(|first| ((1u32 << tile.cols.saturating_sub(first).min(16)) - 1) as u16);
         let c = |i: usize, half: usize| tile.c.wrapping_add(i * tile.ldc + 16 * half);
         let (mut a, mut b, mut next) = (tile.a, tile.b, tile.next);
-        let (mut left, mut start) = (tile.k, tile.start);
         // SAFETY: see `strip_by`; masked-off lanes are not touched.
         unsafe {
-            while left > 0 {
-                let mut acc = [[_mm512_setzero_ps(); 2]; R];
-                if start == Start::Carry {
-                    for (i, acc) in acc.iter_mut().enumerate() {
-                        for half in 0..2 {
-                            acc[half] = _mm512_maskz_loadu_ps(mask[half], c(i, half));
-                        }
-                    }
-                }
-                let steps = left.min(tile.chunk);
-                left -= steps;
-                for _ in 0..steps {
-                    _mm_prefetch::<_MM_HINT_T1>(next.cast());
-                    let w = [weights::<E>(b), weights::<E>(b.wrapping_add(16 * bytes(E)))];
-                    for (i, acc) in acc.iter_mut().enumerate() {
-                        let x = _mm512_set1_ps(*a.add(i * tile.lda));
-                        acc[0] = _mm512_fmadd_ps(x, w[0], acc[0]);
-                        acc[1] = _mm512_fmadd_ps(x, w[1], acc[1]);
-                    }
-                    (a, b) = (a.wrapping_add(1), b.wrapping_add(PANEL * bytes(E)));
-                    next = next.wrapping_add(tile.next_step);
-                }
-                for (i, acc) in acc.iter().enumerate() {
+            let mut acc = [[_mm512_setzero_ps(); 2]; R];
+            if tile.start == Start::Carry {
+                for (i, acc) in acc.iter_mut().enumerate() {
                     for half in 0..2 {
-                        let mut sum = acc[half];
-                        if start == Start::Add {
-                            sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask[half], c(i, half)), sum);
-                        }
-                        _mm512_mask_storeu_ps(c(i, half), mask[half], sum);
+                        acc[half] = _mm512_maskz_loadu_ps(mask[half], c(i, half));
                     }
                 }
-                start = Start::Add;
+            }
+            for _ in 0..tile.k {
+                _mm_prefetch::<_MM_HINT_T1>(next.cast());
+                let w = [weights::<E>(b), weights::<E>(b.wrapping_add(16 * bytes(E)))];
+                for (i, acc) in acc.iter_mut().enumerate() {
+                    let x = _mm512_set1_ps(*a.add(i * tile.lda));
+                    acc[0] = _mm512_fmadd_ps(x, w[0], acc[0]);
+                    acc[1] = _mm512_fmadd_ps(x, w[1], acc[1]);
+                }
+                (a, b) = (a.wrapping_add(1), b.wrapping_add(PANEL * bytes(E)));
+                next = next.wrapping_add(tile.next_step);
+            }
+            for (i, acc) in acc.iter().enumerate() {
+                for half in 0..2 {
+                    let mut sum = acc[half];
+                    if tile.start == Start::Add {
+                        sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask[half], c(i, half)), sum);
+                    }
+                    _mm512_mask_storeu_ps(c(i, half), mask[half], sum);
+                }
             }
         }
     }
@@ -221,41 +221,35 @@ mod x86 {
             let c = |i: usize, v: usize| tile.c.wrapping_add(i * tile.ldc + half + 8 * v);
             let (mut a, mut b) = (tile.a, tile.b.cast::<f32>().wrapping_add(half));
             let mut next = tile.next.wrapping_add(4 * half);
-            let (mut left, mut start) = (tile.k, tile.start);
             // SAFETY: see `strip_by`; masked-off lanes are not touched.
             unsafe {
-                while left > 0 {
-                    let mut acc = [[_mm256_setzero_ps(); 2]; R];
-                    if start == Start::Carry {
-                        for (i, acc) in acc.iter_mut().enumerate() {
-                            for v in 0..2 {
-                                acc[v] = _mm256_maskload_ps(c(i, v), mask[v]);
-                            }
-                        }
-                    }
-                    let steps = left.min(tile.chunk);
-                    left -= steps;
-                    for _ in 0..steps {
-                        _mm_prefetch::<_MM_HINT_T1>(next.cast());
-                        let w = [_mm256_loadu_ps(b), _mm256_loadu_ps(b.wrapping_add(8))];
-                        for (i, acc) in acc.iter_mut().enumerate() {
-                            let x = _mm256_set1_ps(*a.add(i * tile.lda));
-                            acc[0] = _mm256_fmadd_ps(x, w[0], acc[0]);
-                            acc[1] = _mm256_fmadd_ps(x, w[1], acc[1]);
-                        }
-                        (a, b) = (a.wrapping_add(1), b.wrapping_add(PANEL));
-                        next = next.wrapping_add(tile.next_step);
-                    }
-                    for (i, acc) in acc.iter().enumerate() {
+                let mut acc = [[_mm256_setzero_ps(); 2]; R];
+                if tile.start == Start::Carry {
+                    for (i, acc) in acc.iter_mut().enumerate() {
                         for v in 0..2 {
-                            let mut sum = acc[v];
-                            if start == Start::Add {
-                                sum = _mm256_add_ps(_mm256_maskload_ps(c(i, v), mask[v]), sum);
-                            }
-                            _mm256_maskstore_ps(c(i, v), mask[v], sum);
+                            acc[v] = _mm256_maskload_ps(c(i, v), mask[v]);
                         }
                     }
-                    start = Start::Add;
+                }
+                for _ in 0..tile.k {
+                    _mm_prefetch::<_MM_HINT_T1>(next.cast());
+                    let w = [_mm256_loadu_ps(b), _mm256_loadu_ps(b.wrapping_add(8))];
+                    for (i, acc) in acc.iter_mut().enumerate() {
+                        let x = _mm256_set1_ps(*a.add(i * tile.lda));
+                        acc[0] = _mm256_fmadd_ps(x, w[0], acc[0]);
+                        acc[1] = _mm256_fmadd_ps(x, w[1], acc[1]);
+                    }
+                    (a, b) = (a.wrapping_add(1), b.wrapping_add(PANEL));
+                    next = next.wrapping_add(tile.next_step);
+                }
+                for (i, acc) in acc.iter().enumerate() {
+                    for v in 0..2 {
+                        let mut sum = acc[v];
+                        if tile.start == Start::Add {
+                            sum = _mm256_add_ps(_mm256_maskload_ps(c(i, v), mask[v]), sum);
+                        }
+                        _mm256_maskstore_ps(c(i, v), mask[v], sum);
+                    }
                 }
             }
         }
