@@ -3,6 +3,9 @@
 #![expect(clippy::format_collect, reason = "rows of small files")]
 
 mod bad_input;
+mod invariance;
+#[path = "../compat/random_checkpoint.rs"]
+mod random_checkpoint;
 mod run;
 mod series;
 mod show;

@@ -1,6 +1,6 @@
 //! What a run leaves, and that its bytes depend on nothing that they should not.
 
-use crate::support::{Bench, Ran, edit_json, example, ran, root};
+use crate::support::{Bench, Ran, edit_json, example};
 
 fn run(bench: &Bench, more: &[&str]) -> Ran {
     let suite = bench.suite("");
@@ -59,61 +59,6 @@ fn a_changed_checkpoint_under_the_same_path_is_scored_anew() {
     assert_ne!(first, edited, "an edited configuration is another model");
     std::fs::copy(example(60).join("model.safetensors"), ckpt.join("model.safetensors")).unwrap();
     assert_ne!(run(&bench), edited, "other weights are another model");
-}
-
-#[test]
-fn bytes_depend_on_the_work_alone() {
-    let suite = root().join("suites/example.toml");
-    let checkpoint = example(700);
-    let samples = |more: &[&str], isa: &str| {
-        let bench = Bench::new();
-        let mut command =
-            bench.command(&[&["run", suite.to_str().unwrap(), checkpoint.to_str().unwrap()], more].concat());
-        let ran = ran(&command.env("VEVAL_ISA", isa).output().unwrap());
-        assert_eq!(ran.code, 0, "{}", ran.err);
-        let text = bench.read("runs/example/step700/samples.jsonl");
-        text.lines().map(str::to_owned).collect::<Vec<_>>()
-    };
-    let whole = samples(&["--threads", "1"], "");
-    assert_eq!(samples(&["--threads", "2"], ""), whole, "threads");
-    assert_eq!(samples(&["--threads", "7"], "portable"), whole, "threads and instruction set");
-    for task in ["facts", "sums", "copies"] {
-        let of_task: Vec<String> =
-            whole.iter().filter(|line| line.contains(&format!("{{\"task\":\"{task}\""))).cloned().collect();
-        assert_eq!(samples(&["--task", task], ""), of_task, "{task} alone");
-        assert_eq!(samples(&["--task", task, "--limit", "3"], ""), of_task[..3], "the first of {task}");
-    }
-}
-
-#[test]
-fn a_killed_run_goes_on_to_the_same_bytes() {
-    let suite = root().join("suites/example.toml");
-    let checkpoint = example(2500);
-    let arguments = ["run", suite.to_str().unwrap(), checkpoint.to_str().unwrap(), "--threads", "2"];
-    let (quiet, killed) = (Bench::new(), Bench::new());
-    assert_eq!(quiet.veval(&arguments).code, 0);
-    let record = "runs/example/step2500/samples.jsonl";
-    let mut most = 0;
-    for round in 0..8 {
-        let mut child = killed.command(&arguments).stdout(std::process::Stdio::null()).spawn().unwrap();
-        std::thread::sleep(std::time::Duration::from_millis(10 + 12 * round));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        let lines = std::fs::read_to_string(killed.path(record)).map_or(0, |text| text.lines().count());
-        assert!(lines + 1 >= most, "a later start lost records: {lines} after {most}");
-        most = most.max(lines);
-    }
-    // A torn line, as a crash of the machine may leave.
-    let running = std::fs::read_to_string(killed.path("runs/example/step2500/run.json"))
-        .is_ok_and(|text| text.contains("\"running\""));
-    if running {
-        let text = std::fs::read(killed.path(record)).unwrap();
-        std::fs::write(killed.path(record), &text[..text.len().saturating_sub(20)]).unwrap();
-    }
-    assert_eq!(killed.veval(&arguments).code, 0);
-    assert_eq!(killed.read(record), quiet.read(record));
-    let table = "runs/example/step2500/metrics.csv";
-    assert_eq!(killed.read(table), quiet.read(table));
 }
 
 #[test]

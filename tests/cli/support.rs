@@ -9,6 +9,10 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+pub fn fixtures() -> PathBuf {
+    root().join("tests/fixtures")
+}
+
 /// A checkpoint of the example series.
 pub fn example(step: usize) -> PathBuf {
     root().join(format!("data/example/ckpts/step{step}"))

@@ -1,0 +1,260 @@
+//! The bytes of a record depend on the work alone: not on how it was cut into passes, shared, bounded, split among
+//! processes, or interrupted. On two families.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::random_checkpoint;
+use crate::support::{Bench, Ran, example, ran, root};
+
+/// A suite of every kind of task, and a checkpoint.
+struct Case {
+    suite: PathBuf,
+    checkpoint: PathBuf,
+}
+
+/// A trained llama, and gpt2 with random weights.
+fn cases() -> Vec<Case> {
+    let suite = root().join("suites/example.toml");
+    let gpt2 = random_checkpoint::folder("gpt2");
+    vec![Case { suite: suite.clone(), checkpoint: example(700) }, Case { suite, checkpoint: gpt2 }]
+}
+
+impl Case {
+    fn arguments<'a>(&'a self, more: &[&'a str]) -> Vec<&'a str> {
+        [&["run", self.suite.to_str().unwrap(), self.checkpoint.to_str().unwrap()], more].concat()
+    }
+
+    fn record(&self) -> String {
+        let name = self.checkpoint.file_name().unwrap().to_string_lossy();
+        format!("runs/example/{name}/samples.jsonl")
+    }
+
+    fn run(&self, bench: &Bench, more: &[&str], isa: &str) -> Ran {
+        ran(&bench.command(&self.arguments(more)).env("VEVAL_ISA", isa).output().unwrap())
+    }
+
+    /// The lines of a run in a folder of its own.
+    fn lines(&self, more: &[&str], isa: &str) -> Vec<String> {
+        let bench = Bench::new();
+        let ran = self.run(&bench, more, isa);
+        assert_eq!(ran.code, 0, "{more:?}: {}", ran.err);
+        bench.read(&self.record()).lines().map(str::to_owned).collect()
+    }
+}
+
+fn of_task(lines: &[String], task: &str) -> Vec<String> {
+    lines.iter().filter(|line| line.contains(&format!("{{\"task\":\"{task}\""))).cloned().collect()
+}
+
+#[test]
+fn cost_flags_change_no_byte() {
+    for case in cases() {
+        let whole = case.lines(&["--threads", "1"], "");
+        let ways: [(&[&str], &str); 10] = [
+            (&["--threads", "2"], ""),
+            (&["--threads", "7"], "portable"),
+            (&["--batch-tokens", "1"], ""),
+            (&["--batch-tokens", "64"], ""),
+            (&["--batch-tokens", "512", "--threads", "2"], "portable"),
+            (&["--batch-tokens", "4096"], ""),
+            (&["--no-prefix-sharing"], ""),
+            (&["--no-prefix-sharing", "--batch-tokens", "64", "--threads", "2"], ""),
+            (&["--max-memory", "150MB"], ""),
+            (&["--max-memory", "8GB"], ""),
+        ];
+        for (more, isa) in ways {
+            assert_eq!(case.lines(more, isa), whole, "{more:?} {isa}");
+        }
+        for isa in veval::kernels::cpu::Isa::available() {
+            assert_eq!(case.lines(&[], isa.name()), whole, "{isa:?}");
+        }
+        for task in ["facts", "sums", "copies", "told"] {
+            let expected = of_task(&whole, task);
+            assert_eq!(case.lines(&["--task", task], ""), expected, "{task} alone");
+            assert_eq!(case.lines(&["--task", task, "--limit", "3"], ""), expected[..3], "the first of {task}");
+        }
+        let tasks: BTreeSet<&str> = whole.iter().filter_map(|line| line.split('"').nth(3)).collect();
+        assert_eq!(tasks.len(), 4, "{tasks:?}");
+    }
+}
+
+#[test]
+fn tasks_in_another_order_have_the_same_samples() {
+    let case = &cases()[0];
+    let whole = case.lines(&[], "");
+    let text = std::fs::read_to_string(&case.suite).unwrap();
+    let (head, tasks) = text.split_once("[[task]]").unwrap();
+    let mut tasks: Vec<&str> = tasks.split("[[task]]").collect();
+    tasks.reverse();
+    let bench = Bench::new();
+    let turned = bench.write("suites/example.toml", format!("{head}[[task]]{}", tasks.join("\n[[task]]")));
+    for name in ["facts.jsonl", "sums.jsonl", "copies.jsonl", "told.txt"] {
+        bench
+            .write(&format!("suites/example/{name}"), std::fs::read(root().join("suites/example").join(name)).unwrap());
+    }
+    let turned = Case { suite: turned, checkpoint: case.checkpoint.clone() };
+    assert_eq!(turned.run(&bench, &[], "").code, 0);
+    let mut lines: Vec<String> = bench.read(&case.record()).lines().map(str::to_owned).collect();
+    assert_ne!(lines, whole);
+    lines.sort();
+    let mut sorted = whole;
+    sorted.sort();
+    assert_eq!(lines, sorted);
+}
+
+#[test]
+fn parts_of_a_run_are_merged_to_the_whole() {
+    for case in cases() {
+        let (whole, parts) = (Bench::new(), Bench::new());
+        assert_eq!(case.run(&whole, &[], "").code, 0);
+        // In any order, and with one missing nothing is merged.
+        for shard in ["2/3", "0/3"] {
+            let ran = case.run(&parts, &["--shard", shard], "");
+            assert!(ran.code == 0 && ran.out.contains("veval merge runs"), "{}{}", ran.out, ran.err);
+        }
+        let ran = parts.veval(&["merge", "runs"]);
+        assert!(ran.code == 3 && ran.err.contains("--shard 1/3"), "{} {}", ran.code, ran.err);
+        assert!(!parts.path(&case.record()).exists());
+        assert_eq!(case.run(&parts, &["--shard", "1/3"], "").code, 0);
+        let merged = parts.veval(&["merge", "runs", "--format", "csv"]);
+        assert_eq!(merged.code, 0, "{}", merged.err);
+        assert_eq!(parts.read(&case.record()), whole.read(&case.record()));
+        let table = case.record().replace("samples.jsonl", "metrics.csv");
+        assert_eq!(parts.read(&table), whole.read(&table));
+        assert!(!parts.path(&case.record().replace("samples.jsonl", "shards")).exists());
+        // What was merged is a complete record.
+        let before = std::fs::metadata(parts.path(&case.record())).unwrap().modified().unwrap();
+        assert_eq!(case.run(&parts, &[], "").code, 0);
+        assert_eq!(std::fs::metadata(parts.path(&case.record())).unwrap().modified().unwrap(), before);
+        assert_eq!(parts.veval(&["merge", "runs"]).code, 2, "there is nothing left to merge");
+    }
+}
+
+#[test]
+fn parts_of_different_work_are_refused() {
+    let (case, bench) = (&cases()[0], Bench::new());
+    assert_eq!(case.run(&bench, &["--shard", "0/2"], "").code, 0);
+    assert_eq!(case.run(&bench, &["--shard", "1/2", "--limit", "5"], "").code, 0);
+    let ran = bench.veval(&["merge", "runs"]);
+    assert!(ran.code == 2 && ran.err.contains("other work"), "{}", ran.err);
+    assert_eq!(case.run(&bench, &["--shard", "2/2"], "").code, 2);
+}
+
+/// Kills or interrupts a run wherever it is, goes on, and compares.
+#[test]
+fn an_interrupted_run_goes_on_to_the_same_bytes() {
+    const POINTS: u64 = 50;
+    for case in cases() {
+        let quiet = Bench::new();
+        let start = Instant::now();
+        assert_eq!(case.run(&quiet, &[], "").code, 0);
+        let whole = u64::try_from(start.elapsed().as_micros()).unwrap();
+        let mut bench = Bench::new();
+        let mut stopped = 0;
+        for point in 0..POINTS {
+            // Spread over the time of a whole run, in no order.
+            let delay = Duration::from_micros(whole * (point * 29 % POINTS) / POINTS);
+            let mut child = bench.command(&case.arguments(&["--batch-tokens", "16"]));
+            let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+            std::thread::sleep(delay);
+            if point % 2 == 0 {
+                child.kill().unwrap();
+                child.wait().unwrap();
+            } else {
+                interrupt(child.id());
+                let code = child.wait().unwrap().code();
+                // Before its handler is in place the signal ends the program as any other.
+                assert!([None, Some(0), Some(3)].contains(&code), "{code:?}");
+                stopped += u32::from(code == Some(3));
+            }
+            if complete(&bench, &case) {
+                assert_eq!(bench.read(&case.record()), quiet.read(&case.record()));
+                bench = Bench::new();
+            }
+        }
+        assert!(stopped > 0, "no interrupt met a run at work");
+        assert_eq!(case.run(&bench, &[], "").code, 0);
+        assert_eq!(bench.read(&case.record()), quiet.read(&case.record()));
+        let table = case.record().replace("samples.jsonl", "metrics.csv");
+        assert_eq!(bench.read(&table), quiet.read(&table));
+    }
+}
+
+fn interrupt(process: u32) {
+    let status = std::process::Command::new("kill").args(["-INT", &process.to_string()]).status().unwrap();
+    // It may have ended already.
+    let _ = status;
+}
+
+fn complete(bench: &Bench, case: &Case) -> bool {
+    let manifest = bench.path(&case.record().replace("samples.jsonl", "run.json"));
+    std::fs::read_to_string(manifest).is_ok_and(|text| text.contains("\"complete\""))
+}
+
+/// Files below a folder with their sizes.
+fn score_files(bench: &Bench) -> Vec<(PathBuf, u64)> {
+    let mut files: Vec<(PathBuf, u64)> = std::fs::read_dir(bench.path("runs/.scores"))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.path(), entry.metadata().unwrap().len()))
+        .collect();
+    files.sort();
+    files
+}
+
+#[test]
+fn answers_are_stored_once_and_found_again() {
+    let (case, bench) = (&cases()[0], Bench::new());
+    assert_eq!(case.run(&bench, &[], "").code, 0);
+    let (record, stored) = (bench.read(&case.record()), score_files(&bench));
+    assert_eq!(stored.len(), 1);
+    // The record is lost, the answers are not: nothing is computed, nothing is stored twice.
+    std::fs::remove_dir_all(bench.path("runs/example")).unwrap();
+    assert_eq!(case.run(&bench, &[], "").code, 0);
+    assert_eq!((bench.read(&case.record()), score_files(&bench)), (record.clone(), stored.clone()));
+    // Less, and then all again.
+    assert_eq!(case.run(&bench, &["--limit", "2"], "").code, 0);
+    assert_eq!(case.run(&bench, &[], "").code, 0);
+    assert_eq!((bench.read(&case.record()), score_files(&bench)), (record.clone(), stored.clone()));
+    // A damaged byte costs one answer; it is computed again, and `gc` drops the damaged one.
+    let mut bytes = std::fs::read(&stored[0].0).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x40;
+    std::fs::write(&stored[0].0, &bytes).unwrap();
+    std::fs::remove_dir_all(bench.path("runs/example")).unwrap();
+    assert_eq!(case.run(&bench, &[], "").code, 0);
+    assert_eq!(bench.read(&case.record()), record);
+    let swept = bench.veval(&["gc", "runs"]);
+    assert!(swept.code == 0 && swept.out.contains("damaged or doubled"), "{}", swept.out);
+    assert_eq!(score_files(&bench), stored);
+    // Without its runs, a model's answers are let go.
+    std::fs::remove_dir_all(bench.path("runs/example")).unwrap();
+    assert_eq!(bench.veval(&["gc", "runs", "--dry-run"]).code, 0);
+    assert_eq!(score_files(&bench), stored);
+    assert_eq!(bench.veval(&["gc", "runs"]).code, 0);
+    assert!(score_files(&bench).is_empty());
+}
+
+#[test]
+fn a_second_process_on_the_same_folder_is_told_so() {
+    let (case, bench) = (&cases()[0], Bench::new());
+    let folder = Path::new("runs/example").join(case.checkpoint.file_name().unwrap());
+    std::fs::create_dir_all(bench.path(folder.to_str().unwrap())).unwrap();
+    let lock = std::fs::File::create(bench.path(folder.join(".lock").to_str().unwrap())).unwrap();
+    lock.lock().unwrap();
+    let ran = case.run(&bench, &[], "");
+    assert!(ran.code == 2 && ran.err.contains("another veval at work"), "{}", ran.err);
+    lock.unlock().unwrap();
+    assert_eq!(case.run(&bench, &[], "").code, 0);
+}
+
+#[test]
+fn a_memory_limit_is_refused_with_what_is_needed() {
+    let (case, bench) = (&cases()[0], Bench::new());
+    let ran = case.run(&bench, &["--max-memory", "20MB"], "");
+    assert!(ran.code == 2 && ran.err.contains("expected a memory limit of at least"), "{}", ran.err);
+    assert_eq!(case.run(&bench, &["--max-memory", "much"], "").code, 2);
+}
