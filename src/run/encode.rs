@@ -197,7 +197,7 @@ impl Encoder<'_> {
     }
 
     fn generate(&self, context: &str, encoded: &mut EncodedItem) -> Result<()> {
-        let Kind::Generation { stop, max_tokens, .. } = &self.task.kind else {
+        let Kind::Generation { stop, max_tokens, sampling, .. } = &self.task.kind else {
             return Err(Error::internal("a generated answer in another kind of task"));
         };
         let tokens = self.tokenizer.encode(context)?;
@@ -210,10 +210,14 @@ impl Encoder<'_> {
                 stop.push(text);
             }
         }
-        encoded.requests.push(Request::plain(
-            &tokens[excess..],
-            Ask::Generate { stop, max_tokens: *max_tokens, sampling: Sampling::Greedy },
-        ));
+        let sampling = sampling.map_or(Sampling::Greedy, |drawn| Sampling::Random {
+            temperature: drawn.temperature,
+            top_p: drawn.top_p,
+            top_k: drawn.top_k,
+            seed: self.task.seed,
+        });
+        let ask = Ask::Generate { stop, max_tokens: *max_tokens, sampling };
+        encoded.requests.push(Request::plain(&tokens[excess..], ask));
         Ok(())
     }
 }

@@ -28,10 +28,12 @@ pub(super) struct Located {
 pub(super) enum Node {
     Text(String),
     Integer(i64),
+    /// Never NaN or infinite.
+    Float(f64),
     Flag(bool),
     List(Vec<Located>),
     Table(Table),
-    /// What no key takes: dates, floats, integers that do not fit.
+    /// What no key takes: dates, integers that do not fit.
     Other(&'static str),
 }
 
@@ -86,7 +88,10 @@ fn convert(value: &Spanned<DeValue<'_>>, source: &Arc<SourceText>) -> Located {
         DeValue::String(text) => Node::Text(text.to_string()),
         DeValue::Integer(integer) => i64::from_str_radix(integer.as_str(), integer.radix())
             .map_or(Node::Other("a too large integer"), Node::Integer),
-        DeValue::Float(_) => Node::Other("a number with a point"),
+        DeValue::Float(float) => match float.as_str().replace('_', "").parse::<f64>() {
+            Ok(number) if number.is_finite() => Node::Float(number),
+            _ => Node::Other("a number that is not finite"),
+        },
         DeValue::Boolean(flag) => Node::Flag(*flag),
         DeValue::Datetime(_) => Node::Other("a date"),
         DeValue::Array(items) => Node::List(items.iter().map(|item| convert(item, source)).collect()),
@@ -105,6 +110,7 @@ impl Located {
         match &self.node {
             Node::Text(_) => "a text",
             Node::Integer(_) => "a whole number",
+            Node::Float(_) => "a number",
             Node::Flag(_) => "true or false",
             Node::List(_) => "a list",
             Node::Table(_) => "a table",
@@ -147,6 +153,15 @@ impl Table {
     pub fn count(&self, key: &str) -> Option<usize> {
         match self.get(key)?.node {
             Node::Integer(count) => usize::try_from(count).ok(),
+            _ => None,
+        }
+    }
+
+    /// A number, with or without a fraction.
+    pub fn number(&self, key: &str) -> Option<f64> {
+        match self.get(key)?.node {
+            Node::Integer(number) => Some(number as f64),
+            Node::Float(number) => Some(number),
             _ => None,
         }
     }

@@ -18,6 +18,8 @@ pub(super) enum Shape {
     Text,
     /// A whole number of at least 0.
     Count,
+    /// A number in this range.
+    Number(f64, f64),
     Flag,
     /// One text, or a list of texts.
     Texts,
@@ -101,6 +103,12 @@ const MATCH_KEYS: &[Key] = &[
     key("delete", Shape::Texts, "Regular expressions whose matches are deleted from both sides first, in order."),
 ];
 
+const SAMPLING_KEYS: &[Key] = &[
+    required("temperature", Shape::Number(0.0, 100.0), "Divides the logits; 0 is the same as no sampling."),
+    key("top_k", Shape::Count, "Only this many of the most likely tokens; 0, the default, for all."),
+    key("top_p", Shape::Number(0.0, 1.0), "Then only the smallest set that holds this probability; 1 by default."),
+];
+
 macro_rules! task_keys {
     ($($extra:expr),*) => {
         &[
@@ -132,6 +140,7 @@ macro_rules! task_keys {
             key("shots_may_repeat_item", Shape::Flag, "Whether the scored item may be among its own shots: by default no when shots come from the scored rows, and not looked at when they come from others."),
             key("stop", Shape::Texts, "generation: texts that end the answer."),
             key("max_tokens", Shape::Count, "generation: longest answer; 256 by default."),
+            key("sampling", Shape::Table(SAMPLING_KEYS), "generation: draw the answer by chance instead of taking the likeliest token. The draws depend on `seed` and the prompt alone."),
             key("filters", Shape::Tables(FILTER_KEYS), "generation: what is taken from the answer before it is compared."),
             key("match", Shape::Table(MATCH_KEYS), "generation: what exact_match ignores."),
             key("metrics", Shape::Texts, "Which metrics; all of the kind by default."),
@@ -140,7 +149,7 @@ macro_rules! task_keys {
             key("subsets", Shape::Texts, "One task for each subset, `{name}_{subset}`, and a group of all."),
             key("subset_groups", Shape::TextMap, "Subset = group within the task."),
             key("limit", Shape::Count, "Score only the first rows."),
-            key("seed", Shape::Count, "Seed of the draws of shots.")
+            key("seed", Shape::Count, "Seed of the draws of shots and of sampled answers.")
         ]
     };
 }
@@ -204,6 +213,17 @@ fn check_value(value: &Located, key: &Key, problems: &mut Vec<Diagnostic>) {
                 );
             }
         }
+        (Shape::Number(least, most), Node::Integer(_) | Node::Float(_)) => {
+            let number = match value.node {
+                Node::Integer(number) => number as f64,
+                Node::Float(number) => number,
+                _ => f64::NAN,
+            };
+            if !(*least..=*most).contains(&number) {
+                let message = format!("`{}`: expected a number from {least} to {most}, found {number}", key.name);
+                problems.push(value.problem(message));
+            }
+        }
         (Shape::Texts, Node::List(items)) => {
             for item in items.iter().filter(|item| !matches!(item.node, Node::Text(_))) {
                 problems.push(item.problem(format!("`{}`: expected a text, found {}", key.name, item.type_name())));
@@ -243,6 +263,7 @@ fn check_value(value: &Located, key: &Key, problems: &mut Vec<Diagnostic>) {
         }
         (Shape::Text | Shape::OneOf(_), _) => wrong("a text"),
         (Shape::Count, _) => wrong("a whole number"),
+        (Shape::Number(..), _) => wrong("a number"),
         (Shape::Flag, _) => wrong("true or false"),
         (Shape::Texts, _) => wrong("a text or a list of texts"),
         (Shape::Table(_) | Shape::TextMap, _) => wrong("a table"),

@@ -26,4 +26,4 @@ pub use prompt::{Prompt, Turn};
 pub use read::{DefinitionFile, Suite, read_suite, read_task};
 pub use schema::schema;
 pub use shots::choose_shots;
-pub use task::{Data, Hub, Kind, ShotOrder, Source, Task};
+pub use task::{Data, Hub, Kind, Sampling, ShotOrder, Source, Task};

@@ -24,6 +24,7 @@ fn property(key: &Key) -> Value {
     let mut value = match &key.shape {
         Shape::Text => json!({ "type": "string" }),
         Shape::Count => json!({ "type": "integer", "minimum": 0 }),
+        Shape::Number(least, most) => json!({ "type": "number", "minimum": least, "maximum": most }),
         Shape::Flag => json!({ "type": "boolean" }),
         Shape::Texts => json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] }),
         Shape::OneOf(options) => json!({ "type": "string", "enum": options }),

@@ -77,7 +77,18 @@ pub enum Kind {
         target: Expression,
         stop: Vec<String>,
         max_tokens: usize,
+        /// `None`: the likeliest token each time.
+        sampling: Option<Sampling>,
     },
+}
+
+/// How an answer is drawn.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sampling {
+    pub temperature: f64,
+    /// 0 for all.
+    pub top_k: usize,
+    pub top_p: f64,
 }
 
 /// Which choices are right.
@@ -318,10 +329,19 @@ fn kind(reader: &mut Reader<'_>) -> Option<Kind> {
             reader.need("generation", &["prompt", "target"]);
             let (prompt, target) = (reader.template("prompt"), reader.expression("target"));
             let max_tokens = table.count("max_tokens").unwrap_or(DEFAULT_MAX_TOKENS);
-            Some(Kind::Generation { prompt: prompt?, target: target?, stop: table.texts("stop"), max_tokens })
+            let sampling = table.table("sampling").and_then(sampling);
+            let stop = table.texts("stop");
+            Some(Kind::Generation { prompt: prompt?, target: target?, stop, max_tokens, sampling })
         }
         _ => None,
     }
+}
+
+/// None at temperature 0, where the likeliest token is all that is left.
+fn sampling(table: &Table) -> Option<Sampling> {
+    let temperature = table.number("temperature").filter(|temperature| *temperature > 0.0)?;
+    let (top_k, top_p) = (table.count("top_k").unwrap_or(0), table.number("top_p").unwrap_or(1.0));
+    Some(Sampling { temperature, top_k, top_p })
 }
 
 /// What a task of the kind that the table names scores.

@@ -105,6 +105,53 @@ fn tasks_in_another_order_have_the_same_samples() {
     assert_eq!(lines, sorted);
 }
 
+/// Answers drawn by chance depend on the seed and the prompt alone.
+#[test]
+fn sampled_answers_are_as_invariant() {
+    let bench = Bench::new();
+    bench.write("words.jsonl", (0..12).map(|i| format!("{{\"w\": \"wa{i}\"}}\n")).collect::<String>());
+    let suite = |name: &str, more: &str| {
+        let task = "kind = \"generation\"\nprompt = \"copy {{ w }} :\"\ntarget = \"w\"\nmax_tokens = 6";
+        let data = "data = { file = \"words.jsonl\" }";
+        let text = format!(
+            "schema = \"veval.suite/1\"\nname = \"{name}\"\n[[task]]\nname = \"words\"\n{task}\n{data}\n{more}\n"
+        );
+        bench.write(&format!("{name}.toml"), text)
+    };
+    let (checkpoint, mut number) = (example(700), 0);
+    let mut answers = |suite: &Path, more: &[&str]| -> Vec<String> {
+        number += 1;
+        let (suite, out) = (suite.to_str().unwrap(), format!("out{number}"));
+        let ran = bench.veval(&[&["run", suite, checkpoint.to_str().unwrap(), "--out", &out], more].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let name = Path::new(suite).file_stem().unwrap().to_str().unwrap();
+        let lines = bench.read(&format!("{out}/{name}/step700/samples.jsonl"));
+        let text = |line: &str| {
+            serde_json::from_str::<serde_json::Value>(line).unwrap()["outcome"]["answer"]["text"].to_string()
+        };
+        lines.lines().map(text).collect()
+    };
+    let greedy = answers(&suite("greedy", ""), &[]);
+    let drawn = suite("drawn", "sampling = { temperature = 1.5, top_k = 40, top_p = 0.95 }");
+    let first = answers(&drawn, &[]);
+    assert_ne!(first, greedy);
+    for more in [&["--batch-tokens", "3"][..], &["--threads", "2"], &["--no-prefix-sharing"]] {
+        assert_eq!(answers(&drawn, more), first, "{more:?}");
+    }
+    assert_eq!(answers(&drawn, &["--limit", "4"]), first[..4]);
+    let other = suite("other", "seed = 7\nsampling = { temperature = 1.5, top_k = 40, top_p = 0.95 }");
+    assert_ne!(answers(&other, &[]), first);
+    assert_eq!(answers(&suite("cold", "sampling = { temperature = 0 }"), &[]), greedy);
+    assert_eq!(answers(&suite("one", "sampling = { temperature = 1.0, top_k = 1 }"), &[]), greedy);
+    let bad = suite("bad", "sampling = { temperature = -1.0, top_p = 2 }");
+    let ran = bench.veval(&["run", bad.to_str().unwrap(), checkpoint.to_str().unwrap()]);
+    assert!(
+        ran.code == 2 && ran.err.contains("from 0 to 100, found -1") && ran.err.contains("from 0 to 1, found 2"),
+        "{}",
+        ran.err
+    );
+}
+
 #[test]
 fn parts_of_a_run_are_merged_to_the_whole() {
     for case in cases() {
