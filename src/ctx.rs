@@ -1,7 +1,8 @@
 //! The only door to the world around a run: clock, cores, version. Results never depend on what comes through it.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The program's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -14,6 +15,12 @@ pub fn cores() -> usize {
 /// The instruction set that `VEVAL_ISA` asks for.
 pub fn instruction_set() -> Option<String> {
     std::env::var("VEVAL_ISA").ok().filter(|name| !name.is_empty())
+}
+
+/// Seconds since the first call. For estimates shown to people; no result depends on it.
+pub fn seconds() -> f64 {
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_secs_f64()
 }
 
 /// Bytes that the machine could still give, as Linux estimates it.

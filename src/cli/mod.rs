@@ -49,6 +49,12 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// A text of somebody else's without characters that move the cursor or change colours.
+fn printable(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { format!("\\u{{{:x}}}", c as u32) } else { c.to_string() };
+    text.chars().map(shown).collect()
+}
+
 /// Writes results to standard output. A reader that went away has seen enough.
 fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();

@@ -1,11 +1,10 @@
 //! `veval run`
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::args::RunArguments;
 use super::progress::Progress;
-use super::{print, report, table};
+use super::{print, printable, report, table};
 use crate::ckpt::{CheckpointRef, discover};
 use crate::ctx;
 use crate::diag::Diagnostic;
@@ -134,7 +133,7 @@ fn all_checkpoints(paths: &[std::path::PathBuf]) -> Result<Vec<(CheckpointRef, S
     Ok(found)
 }
 
-/// What each task would cost, by the first checkpoint's tokenizer.
+/// What each task would cost, by the first checkpoint and a short calibration on this machine.
 fn dry_run(
     prepared: &Prepared,
     checkpoints: &[(CheckpointRef, String)],
@@ -142,21 +141,48 @@ fn dry_run(
     threads: usize,
 ) -> Result<()> {
     let local = LocalOptions { allow_nonfinite: true, ..local_options(arguments) };
-    let model = Local::open(&checkpoints[0].0.path, cpu(threads)?, &local)?;
+    let kernels = cpu(threads)?;
+    let model = Local::open(&checkpoints[0].0.path, kernels.clone(), &local)?;
     let encoded = encode(prepared, model.tokenizer(), model.info().max_length, threads)?;
-    let mut costs: BTreeMap<usize, (usize, usize, usize)> = BTreeMap::new();
-    for task in 0..prepared.tasks.len() {
-        let items: Vec<_> = encoded.items.iter().filter(|item| item.task == task).collect();
-        let plan = Plan::new(items.iter().flat_map(|item| item.requests.iter().cloned()).collect(), sharing(arguments));
-        costs.insert(task, (items.len(), plan.tokens_requested(), plan.tokens_forwarded()));
+    let speed = model.calibrate()?;
+    let row = |name: &str, items: usize, plan: &Plan| {
+        let cost = model.cost(plan, speed);
+        let (requested, forwarded, generated) =
+            (plan.tokens_requested(), plan.tokens_forwarded(), plan.tokens_generated());
+        let (time, memory) = (duration(cost.seconds), cost.memory.div_ceil(1_000_000));
+        format!("{name:<32} {items:>8} {requested:>14} {forwarded:>14} {generated:>12} {memory:>8} {time:>10}\n")
+    };
+    let mut text = format!(
+        "{:<32} {:>8} {:>14} {:>14} {:>12} {:>8} {:>10}\n",
+        "task", "items", "tokens asked", "forwarded", "generated <=", "MB", "time ~"
+    );
+    let items = |task: Option<usize>| -> Vec<usize> {
+        (0..encoded.items.len()).filter(|&index| task.is_none_or(|task| encoded.items[index].task == task)).collect()
+    };
+    let plan = |items: &[usize]| {
+        let places: Vec<_> = items.iter().flat_map(|&item| encoded.places(item..item + 1)).collect();
+        encoded.plan(&places, sharing(arguments))
+    };
+    for (index, task) in prepared.tasks.iter().enumerate() {
+        let own = items(Some(index));
+        text += &row(&printable(&task.task.name), own.len(), &plan(&own));
     }
-    let mut text = format!("{:<32} {:>8} {:>14} {:>14}\n", "task", "items", "tokens asked", "forwarded");
-    let mut total = (0, 0, 0);
-    for (task, (items, requested, forwarded)) in costs {
-        text += &format!("{:<32} {items:>8} {requested:>14} {forwarded:>14}\n", prepared.tasks[task].task.name);
-        total = (total.0 + items, total.1 + requested, total.2 + forwarded);
-    }
-    text += &format!("{:<32} {:>8} {:>14} {:>14}\n", "all", total.0, total.1, total.2);
-    text += &format!("for each of {} checkpoints; generated tokens come on top\n", checkpoints.len());
+    let all = items(None);
+    text += &row("all", all.len(), &plan(&all));
+    let (isa, threads) = (kernels.isa().name(), kernels.threads());
+    text += &format!(
+        "for each of {} checkpoints like the first, by {isa} kernels on {threads} threads\n",
+        checkpoints.len()
+    );
     print(&text)
+}
+
+/// `3.2 s`, `4 min 10 s`, `2 h 5 min`
+fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match whole {
+        0..60 => format!("{seconds:.1} s"),
+        60..3600 => format!("{} min {} s", whole / 60, whole % 60),
+        _ => format!("{} h {} min", whole / 3600, whole / 60 % 60),
+    }
 }

@@ -99,6 +99,11 @@ impl<K: Kernels> Local<K> {
         Ok(Self { decoder: loaded.decoder, tokenizer, info, rows, memory })
     }
 
+    /// Rows of one forward pass.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
     pub fn decoder(&self) -> &Decoder<K> {
         &self.decoder
     }

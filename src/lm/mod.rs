@@ -1,11 +1,13 @@
 //! Who answers requests: a model on this machine, or a stand-in for tests.
 
+mod cost;
 mod fake;
 mod generate;
 mod local;
 mod memory;
 mod passes;
 
+pub use cost::{Cost, Speed};
 pub use fake::Fake;
 pub use local::{Local, LocalOptions, cpu, max_length};
 pub use memory::room_beside;

@@ -78,6 +78,7 @@ pub fn run_checkpoint(
         tokens_requested: plan.tokens_requested(),
         tokens_forwarded: plan.tokens_forwarded(),
     });
+    let start = ctx::seconds();
     model.execute(&plan, &mut |answers| {
         let keyed: Vec<_> =
             answers.iter().map(|(request, response)| (*encoded.key(open[*request]), response)).collect();
@@ -89,12 +90,13 @@ pub fn run_checkpoint(
         events.event(&Event::Items { done: recorder.done() });
         Ok(())
     })?;
+    let model_seconds = Some(ctx::seconds() - start);
     let (writer, samples) = recorder.finish()?;
     let rows = if options.shard.is_some() { Vec::new() } else { score(&manifest, &samples, options.threads)? };
     if options.shard.is_none() {
         write_metrics(&folder.metrics_path(), &rows)?;
     }
-    let manifest = Manifest { status: Status::Complete, finished: Some(ctx::now()), ..manifest };
+    let manifest = Manifest { status: Status::Complete, finished: Some(ctx::now()), model_seconds, ..manifest };
     folder.finish(writer, &manifest)?;
     events.event(&Event::Finished { checkpoint: name, folder: folder.path() });
     Ok(Outcomes { folder, manifest, rows })
@@ -141,6 +143,7 @@ fn manifest(
         shard: options.shard,
         started: ctx::now(),
         finished: None,
+        model_seconds: None,
     };
     manifest.key = key(&manifest);
     manifest

@@ -35,6 +35,9 @@ pub struct Manifest {
     pub shard: Option<Shard>,
     pub started: String,
     pub finished: Option<String>,
+    /// Seconds in the model, without reading it, data and reports. For people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_seconds: Option<f64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,6 @@
 //! What needs the real data sets is skipped, and says so, where `../shared` is absent.
 
 #![expect(
-    clippy::case_sensitive_file_extension_comparisons,
     clippy::format_collect,
     clippy::needless_pass_by_value,
     clippy::type_complexity,

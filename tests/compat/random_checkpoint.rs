@@ -95,7 +95,7 @@ fn values(name: &str, count: usize) -> Vec<f32> {
             z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
             z ^= z >> 31;
             let v = ((z >> 40) as i64 - (1 << 23)) as f32 / (1u32 << 23) as f32;
-            if name.ends_with(".bias") {
+            if name.rsplit('.').next() == Some("bias") {
                 v / 16.0
             } else if norm.iter().any(|norm| name.ends_with(&format!("{norm}.weight"))) {
                 1.0 + v / 8.0

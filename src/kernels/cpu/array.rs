@@ -17,7 +17,7 @@ thread_local! {
 #[derive(Debug, Clone, Copy)]
 struct Line([f32; 32]);
 
-type Lines = Vec<Line>;
+type Lines = Box<[Line]>;
 
 /// A row-major array. Clones share the memory.
 #[derive(Debug, Clone)]
@@ -32,6 +32,12 @@ struct Buffer {
     length: usize,
 }
 
+/// Lines that the system hands out without writing to them first.
+fn zeroed(count: usize) -> Lines {
+    // SAFETY: all bits zero is 0.0.
+    unsafe { Box::new_zeroed_slice(count).assume_init() }
+}
+
 impl Buffer {
     /// The smallest kept one that is large enough, else a new one. What it holds is left over.
     fn take(length: usize) -> Self {
@@ -42,7 +48,7 @@ impl Buffer {
                 free.iter().enumerate().filter(fits).min_by_key(|(_, lines)| lines.len()).map(|(index, _)| index);
             best.map(|index| free.swap_remove(index))
         });
-        Self { lines: kept.unwrap_or_else(|| vec![Line([0.0; 32]); wanted]), length }
+        Self { lines: kept.unwrap_or_else(|| zeroed(wanted)), length }
     }
 
     fn values(&self) -> &[f32] {
@@ -64,7 +70,7 @@ impl Drop for Buffer {
             let mut free = free.borrow_mut();
             free.push(lines);
             // The large ones are worth most.
-            let bytes = |free: &[Lines]| free.iter().map(|lines| size_of_val(lines.as_slice())).sum::<usize>();
+            let bytes = |free: &[Lines]| free.iter().map(|lines| size_of_val(&**lines)).sum::<usize>();
             while free.len() > KEPT || (bytes(&free) > KEPT_BYTES && !free.is_empty()) {
                 let smallest = (0..free.len()).min_by_key(|&index| free[index].len());
                 smallest.map(|index| free.swap_remove(index));

@@ -14,14 +14,14 @@ pub struct Kv {
     width: usize,
     capacity: usize,
     length: usize,
-    keys: Vec<Lines>,
-    values: Vec<Lines>,
+    keys: Box<[Lines]>,
+    values: Box<[Lines]>,
 }
 
 impl Kv {
     pub fn new(heads: usize, width: usize, capacity: usize) -> Self {
         let (keys, values) = Self::sizes(heads, width, capacity);
-        let lines = |values: usize| vec![Lines([0; 128]); values / PANEL];
+        let lines = |values: usize| Lines::zeroed(values / PANEL);
         Self { heads, width, capacity, length: 0, keys: lines(keys), values: lines(values) }
     }
 

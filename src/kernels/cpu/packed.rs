@@ -14,7 +14,15 @@ pub use crate::ckpt::Dtype as Element;
 
 #[repr(C, align(128))]
 #[derive(Clone, Copy)]
-pub(super) struct Lines(pub [u8; 128]);
+pub(super) struct Lines([u8; 128]);
+
+impl Lines {
+    /// `count` zeroed lines, which the system hands out without writing to them first.
+    pub fn zeroed(count: usize) -> Box<[Self]> {
+        // SAFETY: zero is a byte.
+        unsafe { Box::new_zeroed_slice(count).assume_init() }
+    }
+}
 
 /// A matrix `[n, k]` as panels of 32 of its rows, each k-major: `panel[p][kk][j] = w[32 p + j][kk]`, zero beyond row n.
 /// One layout for every instruction set.
@@ -22,7 +30,7 @@ pub struct Packed {
     pub n: usize,
     pub k: usize,
     element: Element,
-    lines: Vec<Lines>,
+    lines: Box<[Lines]>,
 }
 
 /// Where the weights of a matrix lie in little-endian bytes: entry (row, kk) is element `row * row_step + kk * k_step`.
@@ -50,7 +58,7 @@ impl Packed {
         let element = from.dtype;
         let panels = n.div_ceil(PANEL);
         let size = PANEL * k * element.bytes();
-        let mut lines = vec![Lines([0; 128]); (panels * size).div_ceil(128)];
+        let mut lines = Lines::zeroed((panels * size).div_ceil(128));
         let last =
             (0..n).map(&row_of).max().map_or(0, |row| row * from.row_step + k.saturating_sub(1) * from.k_step + 1);
         assert!(k == 0 || from.bytes.len() >= last * element.bytes(), "the source holds {n} rows of {k}");
@@ -98,7 +106,7 @@ impl Packed {
     }
 
     pub fn bytes(&self) -> usize {
-        size_of_val(self.lines.as_slice())
+        size_of_val(&*self.lines)
     }
 }
 
