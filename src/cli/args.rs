@@ -66,6 +66,9 @@ pub(super) struct RunArguments {
     /// Threads of the forward passes [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = COST)]
     pub threads: Option<u16>,
+    /// What the model runs on
+    #[arg(long, value_enum, default_value_t = DeviceName::Cpu, help_heading = DEVICE)]
+    pub device: DeviceName,
     /// Tokens of one forward pass
     #[arg(long, value_name = "N", default_value_t = LocalOptions::BATCH_TOKENS, value_parser = tokens, help_heading = COST)]
     pub batch_tokens: usize,
@@ -97,6 +100,19 @@ pub(super) struct RunArguments {
     #[arg(long, short)]
     pub quiet: bool,
 }
+
+/// Where a model runs. The record names the arithmetic (`numerics`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum DeviceName {
+    /// veval's own kernels: the same bytes on every machine
+    Cpu,
+    /// Plain candle operations on the CPU: slow; what the own kernels are compared with
+    Candle,
+    /// Plain candle operations on an NVIDIA GPU; untested, needs a build with `--features cuda`
+    Cuda,
+}
+
+const DEVICE: &str = "Arithmetic";
 
 /// Flags that change what a run costs, and none of its numbers.
 const COST: &str = "Cost (no number depends on these)";

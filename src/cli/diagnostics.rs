@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
+use super::printable;
 use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind};
 
@@ -30,27 +31,47 @@ fn render(diagnostic: &Diagnostic, renderer: &Renderer) -> String {
     if let Some((source, span, place)) =
         place.and_then(|place| Some((place.source.as_deref()?, place.span.clone()?, place)))
     {
-        let path = place.file.display().to_string();
+        let path = printable(&place.file.display().to_string());
         let span = span.start.min(source.len())..span.end.min(source.len());
-        let snippet = Snippet::source(source).path(path).annotation(AnnotationKind::Primary.span(span));
-        let mut groups: Vec<Group<'_>> = vec![Level::ERROR.primary_title(clean(&diagnostic.message)).element(snippet)];
+        let source = same_length(source);
+        let snippet = Snippet::source(&source).path(path).annotation(AnnotationKind::Primary.span(span));
+        let mut groups: Vec<Group<'_>> =
+            vec![Level::ERROR.primary_title(printable(&diagnostic.message)).element(snippet)];
         if let Some(help) = &diagnostic.help {
-            groups.push(Group::with_title(Level::HELP.secondary_title(clean(help))));
+            groups.push(Group::with_title(Level::HELP.secondary_title(printable(help))));
         }
         return renderer.render(&groups);
     }
     let mut text = String::from("error: ");
     if let Some(place) = place {
-        text += &clean(&format!("{place}: "));
+        text += &printable(&format!("{place}: "));
     }
-    text += &clean(&diagnostic.message);
+    text += &printable(&diagnostic.message);
     if let Some(help) = &diagnostic.help {
-        text += &clean(&format!("\n  help: {help}"));
+        text += &printable(&format!("\n  help: {help}"));
     }
     text
 }
 
-/// Control characters of model files and data must not reach a terminal.
-fn clean(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+/// Control characters of a source replaced by others of as many bytes, so that spans stay where they are.
+fn same_length(source: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' | '\r' => c,
+        c if c.is_ascii_control() => '?',
+        c if c.is_control() => '\u{bf}',
+        c => c,
+    };
+    source.chars().map(shown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_keeps_its_length() {
+        let source = "a\u{1b}[2J\u{9b}b\r\n\tc";
+        let shown = same_length(source);
+        assert_eq!((shown.len(), shown.as_str()), (source.len(), "a?[2J\u{bf}b\r\n\tc"));
+    }
 }

@@ -49,10 +49,9 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// A text of somebody else's without characters that move the cursor or change colours.
+/// A text of somebody else's: control characters of data and model files must not reach a terminal.
 fn printable(text: &str) -> String {
-    let shown = |c: char| if c.is_control() { format!("\\u{{{:x}}}", c as u32) } else { c.to_string() };
-    text.chars().map(shown).collect()
+    text.chars().map(|c| if c.is_control() && !"\n\t".contains(c) { '\u{fffd}' } else { c }).collect()
 }
 
 /// Writes results to standard output. A reader that went away has seen enough.

@@ -4,7 +4,6 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::kernels::cpu::Cpu;
 use crate::run::{Event, Events};
 
 /// Shows a run as it goes.
@@ -19,9 +18,8 @@ impl Progress {
     }
 
     /// Which kernels run.
-    pub fn kernels(&self, cpu: &Cpu) {
-        let threads = cpu.threads();
-        self.say(&format!("{} kernels on {threads} thread{}", cpu.isa().name(), if threads == 1 { "" } else { "s" }));
+    pub fn kernels(&self, name: &str) {
+        self.say(name);
     }
 
     fn say(&self, text: &str) {

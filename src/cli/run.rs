@@ -2,14 +2,15 @@
 
 use std::path::Path;
 
-use super::args::RunArguments;
+use super::args::{DeviceName, RunArguments};
 use super::progress::Progress;
 use super::{print, printable, report, table};
 use crate::ckpt::{CheckpointRef, discover};
 use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
-use crate::kernels::cpu::Cpu;
+use crate::kernels::Kernels;
+use crate::kernels::candle::Candle;
 use crate::lm::{LanguageModel, Local, LocalOptions, cpu, room_beside};
 use crate::model::check;
 use crate::report::View;
@@ -29,39 +30,105 @@ pub(super) fn run(arguments: &RunArguments) -> Result<()> {
     let selection =
         Selection { tasks: arguments.tasks.clone(), limit: arguments.limit, data_dir: arguments.data_dir.clone() };
     let (prepared, ()) = both(prepare(&suite, &selection, threads), Error::check(headers))?;
-    if arguments.dry_run {
-        return dry_run(&prepared, &checkpoints, arguments, threads);
+    let work = Work { arguments, prepared: &prepared, checkpoints: &checkpoints, threads };
+    match arguments.device {
+        DeviceName::Cpu => {
+            let kernels = cpu(threads)?;
+            let name = format!("{} kernels on {threads} thread{}", kernels.isa().name(), plural(threads));
+            work.on(&kernels, &name)
+        }
+        DeviceName::Candle => work.on(&Candle::cpu(), "candle on the CPU"),
+        DeviceName::Cuda => work.on(&Candle::cuda()?, "candle on CUDA"),
     }
-    let options = RunOptions {
-        out: arguments.out.clone(),
-        threads,
-        again: arguments.again,
-        sharing: sharing(arguments),
-        shard: arguments.shard,
-    };
-    stop_when_interrupted()?;
-    let (local, kernels) = (local_options(arguments), cpu(threads)?);
-    let opener = Opener {
-        open: &|checkpoint: &CheckpointRef| Local::open(&checkpoint.path, kernels.clone(), &local),
-        ahead: &|checkpoint| room_beside::<Cpu>(&checkpoint.path, &local),
-    };
-    let mut progress = Progress::new(arguments.quiet);
-    progress.kernels(&kernels);
-    let mut runs: Vec<(Manifest, Vec<MetricRow>)> = Vec::new();
-    run_series(&prepared, &checkpoints, &opener, &options, &mut progress, |outcomes| {
-        runs.push((outcomes.manifest, outcomes.rows));
-    })?;
-    if let Some(shard) = arguments.shard {
-        return print(&format!(
-            "part {shard} is done; `veval merge {}` puts the parts together\n",
-            arguments.out.display()
-        ));
+}
+
+fn plural(count: usize) -> &'static str {
+    if count == 1 { "" } else { "s" }
+}
+
+/// What is to be done, once arguments and data are in order.
+struct Work<'a> {
+    arguments: &'a RunArguments,
+    prepared: &'a Prepared,
+    checkpoints: &'a [(CheckpointRef, String)],
+    threads: usize,
+}
+
+impl Work<'_> {
+    fn on<K: Kernels + Clone>(&self, kernels: &K, name: &str) -> Result<()> {
+        let &Self { arguments, prepared, checkpoints, threads } = self;
+        if arguments.dry_run {
+            return self.dry_run(kernels, name);
+        }
+        let options = RunOptions {
+            out: arguments.out.clone(),
+            threads,
+            again: arguments.again,
+            sharing: sharing(arguments),
+            shard: arguments.shard,
+        };
+        stop_when_interrupted()?;
+        let local = local_options(arguments);
+        let opener = Opener {
+            open: &|checkpoint: &CheckpointRef| Local::open(&checkpoint.path, kernels.clone(), &local),
+            ahead: &|checkpoint| room_beside::<K>(&checkpoint.path, &local),
+        };
+        let mut progress = Progress::new(arguments.quiet);
+        progress.kernels(name);
+        let mut runs: Vec<(Manifest, Vec<MetricRow>)> = Vec::new();
+        run_series(prepared, checkpoints, &opener, &options, &mut progress, |outcomes| {
+            runs.push((outcomes.manifest, outcomes.rows));
+        })?;
+        if let Some(shard) = arguments.shard {
+            let out = arguments.out.display();
+            return print(&format!("part {shard} is done; `veval merge {out}` puts the parts together\n"));
+        }
+        report::write_page(&arguments.out.join(&prepared.suite))?;
+        let view = View::new(&prepared.suite, &runs);
+        let rows: Vec<MetricRow> = runs.into_iter().flat_map(|(_, rows)| rows).collect();
+        print(&table::format(arguments.format, &view, &rows)?)
     }
-    let folder = arguments.out.join(&suite.name);
-    report::write_page(&folder)?;
-    let view = View::new(&suite.name, &runs);
-    let rows: Vec<MetricRow> = runs.into_iter().flat_map(|(_, rows)| rows).collect();
-    print(&table::format(arguments.format, &view, &rows)?)
+
+    /// What each task would cost, by the first checkpoint and a short calibration on this machine.
+    fn dry_run<K: Kernels + Clone>(&self, kernels: &K, name: &str) -> Result<()> {
+        let &Self { arguments, prepared, checkpoints, threads } = self;
+        let local = LocalOptions { allow_nonfinite: true, ..local_options(arguments) };
+        let model = Local::open(&checkpoints[0].0.path, kernels.clone(), &local)?;
+        let encoded = encode(prepared, model.tokenizer(), model.info().max_length, threads)?;
+        let speed = model.calibrate()?;
+        let row = |name: &str, items: usize, plan: &Plan| {
+            let cost = model.cost(plan, speed);
+            let (requested, forwarded, generated) =
+                (plan.tokens_requested(), plan.tokens_forwarded(), plan.tokens_generated());
+            let (time, memory) = (duration(cost.seconds), cost.memory.div_ceil(1_000_000));
+            format!("{name:<32} {items:>8} {requested:>14} {forwarded:>14} {generated:>12} {memory:>8} {time:>10}\n")
+        };
+        let mut text = format!(
+            "{:<32} {:>8} {:>14} {:>14} {:>12} {:>8} {:>10}\n",
+            "task", "items", "tokens asked", "forwarded", "generated <=", "MB", "time ~"
+        );
+        let items = |task: Option<usize>| -> Vec<usize> {
+            (0..encoded.items.len())
+                .filter(|&index| task.is_none_or(|task| encoded.items[index].task == task))
+                .collect()
+        };
+        let plan = |items: &[usize]| {
+            let places: Vec<_> = items.iter().flat_map(|&item| encoded.places(item..item + 1)).collect();
+            encoded.plan(&places, sharing(arguments))
+        };
+        for (index, task) in prepared.tasks.iter().enumerate() {
+            let own = items(Some(index));
+            text += &row(&printable(&task.task.name), own.len(), &plan(&own));
+        }
+        let all = items(None);
+        text += &row("all", all.len(), &plan(&all));
+        text += &format!(
+            "for each of {} checkpoint{} like the first, by {name}\n",
+            checkpoints.len(),
+            plural(checkpoints.len())
+        );
+        print(&text)
+    }
 }
 
 /// The first interrupt lets the pass in flight finish and its answers be stored; the second ends at once.
@@ -131,50 +198,6 @@ fn all_checkpoints(paths: &[std::path::PathBuf]) -> Result<Vec<(CheckpointRef, S
     }
     Error::check(problems)?;
     Ok(found)
-}
-
-/// What each task would cost, by the first checkpoint and a short calibration on this machine.
-fn dry_run(
-    prepared: &Prepared,
-    checkpoints: &[(CheckpointRef, String)],
-    arguments: &RunArguments,
-    threads: usize,
-) -> Result<()> {
-    let local = LocalOptions { allow_nonfinite: true, ..local_options(arguments) };
-    let kernels = cpu(threads)?;
-    let model = Local::open(&checkpoints[0].0.path, kernels.clone(), &local)?;
-    let encoded = encode(prepared, model.tokenizer(), model.info().max_length, threads)?;
-    let speed = model.calibrate()?;
-    let row = |name: &str, items: usize, plan: &Plan| {
-        let cost = model.cost(plan, speed);
-        let (requested, forwarded, generated) =
-            (plan.tokens_requested(), plan.tokens_forwarded(), plan.tokens_generated());
-        let (time, memory) = (duration(cost.seconds), cost.memory.div_ceil(1_000_000));
-        format!("{name:<32} {items:>8} {requested:>14} {forwarded:>14} {generated:>12} {memory:>8} {time:>10}\n")
-    };
-    let mut text = format!(
-        "{:<32} {:>8} {:>14} {:>14} {:>12} {:>8} {:>10}\n",
-        "task", "items", "tokens asked", "forwarded", "generated <=", "MB", "time ~"
-    );
-    let items = |task: Option<usize>| -> Vec<usize> {
-        (0..encoded.items.len()).filter(|&index| task.is_none_or(|task| encoded.items[index].task == task)).collect()
-    };
-    let plan = |items: &[usize]| {
-        let places: Vec<_> = items.iter().flat_map(|&item| encoded.places(item..item + 1)).collect();
-        encoded.plan(&places, sharing(arguments))
-    };
-    for (index, task) in prepared.tasks.iter().enumerate() {
-        let own = items(Some(index));
-        text += &row(&printable(&task.task.name), own.len(), &plan(&own));
-    }
-    let all = items(None);
-    text += &row("all", all.len(), &plan(&all));
-    let (isa, threads) = (kernels.isa().name(), kernels.threads());
-    text += &format!(
-        "for each of {} checkpoints like the first, by {isa} kernels on {threads} threads\n",
-        checkpoints.len()
-    );
-    print(&text)
 }
 
 /// `3.2 s`, `4 min 10 s`, `2 h 5 min`

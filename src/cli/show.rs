@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::args::ShowArguments;
-use super::print;
+use super::{print, printable};
 use crate::error::{Error, Result};
 use crate::lm::max_length;
 use crate::run::{EncodedItem, Prepared, context, encode, prepare_task};
@@ -16,7 +16,7 @@ use crate::util::suggest::nearest;
 pub(super) fn show(arguments: &ShowArguments) -> Result<()> {
     let mut task = find(&arguments.task)?;
     // The shots of an item may depend on the items before it, so all up to it are built.
-    task.limit = Some(arguments.item + 1);
+    task.limit = Some(arguments.item.saturating_add(1));
     task.shots = arguments.shots.unwrap_or(task.shots);
     let mut prepared = prepare_task(&task, arguments.data_dir.as_deref())?;
     let Some(item) = prepared.items.pop().filter(|item| item.row == arguments.item) else {
@@ -31,7 +31,8 @@ pub(super) fn show(arguments: &ShowArguments) -> Result<()> {
     };
     let mut text = String::new();
     let mut section = |title: &str, body: &str| {
-        let _ = writeln!(text, "── {title} {}\n{body}", "─".repeat(60usize.saturating_sub(title.chars().count())));
+        let line = "─".repeat(60usize.saturating_sub(title.chars().count()));
+        let _ = writeln!(text, "── {} {line}\n{}", printable(title), printable(body));
     };
     section(
         "item",

@@ -41,6 +41,17 @@ impl Candle {
         Self { device: Device::Cpu, tracked: true }
     }
 
+    /// The first CUDA device. Nobody has run this path yet.
+    ///
+    /// # Errors
+    /// In a build without the feature `cuda`, and without such a device.
+    pub fn cuda() -> Result<Self> {
+        let device = Device::new_cuda(0).map_err(|e| {
+            Error::bad(format!("no CUDA device: {e}")).help("build with `--features cuda` on a machine that has one")
+        })?;
+        Ok(Self { device, tracked: false })
+    }
+
     fn view(raw: &Raw, view: View) -> Result<Tensor> {
         let tensor = &raw.tensor;
         Ok(match view {

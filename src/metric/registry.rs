@@ -115,6 +115,14 @@ metrics! {
 }
 
 impl Metric {
+    /// Where a score can lie.
+    pub fn bounds(&self) -> (f64, f64) {
+        match self.aggregation {
+            Aggregation::Proportion => (0.0, 1.0),
+            _ => (f64::NEG_INFINITY, f64::INFINITY),
+        }
+    }
+
     /// The metric of this name for this kind.
     pub fn find(kind: OutcomeKind, name: &str) -> Option<&'static Self> {
         METRICS.iter().find(|metric| metric.kind == kind && metric.name == name)

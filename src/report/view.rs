@@ -73,10 +73,15 @@ impl View {
             notes: Vec::new(),
         };
         for (index, (manifest, rows)) in runs.iter().enumerate() {
+            // Runs list their scores in one order, so the next one is mostly the next line.
+            let (mut line, mut detail) = (0, 0);
             for row in rows {
                 let member = manifest.tasks.iter().any(|task| task.name == row.task && !task.groups.is_empty());
-                let lines = if member || !row.slice.is_empty() { &mut view.details } else { &mut view.lines };
-                place(lines, row, index, runs.len());
+                if member || !row.slice.is_empty() {
+                    detail = place(&mut view.details, row, detail, index, runs.len()) + 1;
+                } else {
+                    line = place(&mut view.lines, row, line, index, runs.len()) + 1;
+                }
             }
             for task in &manifest.tasks {
                 if let Some(deviation) = &task.deviation {
@@ -91,12 +96,15 @@ impl View {
     }
 }
 
-fn place(lines: &mut Vec<Line>, row: &MetricRow, column: usize, columns: usize) {
+/// Puts a score into its line, which is looked for from `expected` on, then from the beginning; says which it was.
+fn place(lines: &mut Vec<Line>, row: &MetricRow, expected: usize, column: usize, columns: usize) -> usize {
     let same = |line: &Line| {
         (&line.task, &line.slice, &line.filter, line.shots, &line.metric, &line.profile)
             == (&row.task, &row.slice, &row.filter, row.shots, &row.metric, &row.profile)
     };
-    let index = lines.iter().position(same).unwrap_or_else(|| {
+    let start = expected.min(lines.len());
+    let after = lines[start..].iter().position(same).map(|index| start + index);
+    let index = after.or_else(|| lines[..start].iter().position(same)).unwrap_or_else(|| {
         lines.push(Line {
             task: row.task.clone(),
             slice: row.slice.clone(),
@@ -110,6 +118,7 @@ fn place(lines: &mut Vec<Line>, row: &MetricRow, column: usize, columns: usize) 
     });
     lines[index].cells[column] =
         Some(Cell { value: row.value, stderr: row.stderr, lo: row.ci_lo, hi: row.ci_hi, n: row.n });
+    index
 }
 
 impl Cell {

@@ -59,9 +59,9 @@ pub fn score(manifest: &Manifest, samples: &[Sample], threads: usize) -> Result<
             if slice.is_empty() && averaged {
                 for group in &record.groups {
                     let members = groups.entry(group).or_default();
-                    match members.iter_mut().find(|(f, m, _)| *f == filter && *m == metric.name) {
+                    match members.iter_mut().find(|(f, m, _)| *f == filter && m.name == metric.name) {
                         Some((_, _, parts)) => parts.push((record, estimate)),
-                        None => members.push((filter.clone(), metric.name, vec![(record, estimate)])),
+                        None => members.push((filter.clone(), metric, vec![(record, estimate)])),
                     }
                 }
             }
@@ -70,14 +70,15 @@ pub fn score(manifest: &Manifest, samples: &[Sample], threads: usize) -> Result<
     for (group, members) in &groups {
         for (filter, metric, parts) in members {
             let estimates: Vec<Estimate> = parts.iter().map(|(_, estimate)| *estimate).collect();
-            rows.push(row(manifest, parts[0].0, group, "", filter, metric, &pooled_mean(&estimates)));
+            let estimate = pooled_mean(&estimates).within(metric.bounds());
+            rows.push(row(manifest, parts[0].0, group, "", filter, metric.name, &estimate));
         }
     }
     Ok(rows)
 }
 
 /// Group, then filter and metric, with the estimates of the members.
-type Groups<'a> = BTreeMap<&'a str, Vec<(String, &'static str, Vec<(&'a TaskRecord, Estimate)>)>>;
+type Groups<'a> = BTreeMap<&'a str, Vec<(String, &'static Metric, Vec<(&'a TaskRecord, Estimate)>)>>;
 
 /// Slice (empty for all items), filter, metric, and the values of its items.
 type Column = (String, String, &'static Metric, Vec<ItemValue>);

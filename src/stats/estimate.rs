@@ -42,9 +42,9 @@ pub fn proportion(values: &[f64]) -> Estimate {
         let z = normal_quantile();
         let centre = (value + z * z / (2.0 * n)) / (1.0 + z * z / n);
         let half = z / (1.0 + z * z / n) * (value * (1.0 - value) / n + z * z / (4.0 * n * n)).sqrt();
-        ((centre - half).max(0.0), (centre + half).min(1.0))
+        (centre - half, centre + half)
     });
-    Estimate { value, stderr: standard_error(values), interval, n: values.len() }
+    Estimate { value, stderr: standard_error(values), interval, n: values.len() }.within((0.0, 1.0))
 }
 
 /// `sum(numerators) / sum(denominators)` with the linearised standard error of a ratio (Cochran 1977, 2.46).
@@ -74,6 +74,13 @@ pub fn pooled_mean(parts: &[Estimate]) -> Estimate {
 }
 
 impl Estimate {
+    /// Cuts the interval where the value cannot lie. Bounds never exclude the value itself.
+    #[must_use]
+    pub fn within(self, (least, most): (f64, f64)) -> Self {
+        let cut = |(lo, hi): (f64, f64)| (lo.max(least).min(self.value), hi.min(most).max(self.value));
+        Self { interval: self.interval.map(cut), ..self }
+    }
+
     /// Passes value and bounds through a monotone function; the standard error by the delta method, given the
     /// function's derivative.
     #[must_use]

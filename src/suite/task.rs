@@ -437,6 +437,9 @@ fn metrics(reader: &mut Reader<'_>, kind: OutcomeKind) -> Vec<&'static Metric> {
         return Metric::of(kind).filter(|metric| metric.default).collect();
     }
     let mut found = Vec::new();
+    if let Some(at) = reader.table.get("metrics").filter(|at| matches!(&at.node, Node::List(list) if list.is_empty())) {
+        reader.problems.push(at.problem("`metrics`: expected at least one, found an empty list"));
+    }
     for at in reader.table.list("metrics") {
         let Node::Text(name) = &at.node else { continue };
         if let Some(metric) = Metric::find(kind, name) {

@@ -5,5 +5,6 @@
 mod invariance;
 mod parity;
 mod requests;
+mod rounding;
 mod sites;
 mod support;
