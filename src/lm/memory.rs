@@ -14,9 +14,10 @@ const SHARE_OF_FREE: f64 = 0.8;
 /// Bytes for program, tokenizer and plan before anything is known about them.
 const BASE: usize = 64 << 20;
 
-/// The limit of this process in bytes: the one asked for, else most of what is free now.
+/// The limit of this process in bytes: the one asked for, else what it has and most of what is free now.
 pub(super) fn limit(asked: Option<usize>) -> usize {
-    asked.or_else(|| Some((ctx::memory_available()? as f64 * SHARE_OF_FREE) as usize)).unwrap_or(usize::MAX)
+    let free = || Some((ctx::memory_available()? as f64 * SHARE_OF_FREE) as usize + ctx::memory_used().unwrap_or(0));
+    asked.or_else(free).unwrap_or(usize::MAX)
 }
 
 /// Refuses a limit that the weights do not fit into, before they are read.
