@@ -245,10 +245,10 @@ mod tests {
         }
         let (ld, kv_ld) = (heads * width, kv_heads * width);
         let segment = |from: usize, to: usize, capacity: usize| {
-            let (mut kv, pool) = (Kv::new(kv_heads, width, capacity), Pool::new(1));
+            let mut kv = Kv::new(kv_heads, width, capacity);
             let middle = from.midpoint(to);
-            kv.append(&pool, &k[from * kv_ld..middle * kv_ld], &v[from * kv_ld..middle * kv_ld]);
-            kv.append(&pool, &k[middle * kv_ld..to * kv_ld], &v[middle * kv_ld..to * kv_ld]);
+            kv.append(&k[from * kv_ld..middle * kv_ld], &v[from * kv_ld..middle * kv_ld]);
+            kv.append(&k[middle * kv_ld..to * kv_ld], &v[middle * kv_ld..to * kv_ld]);
             kv
         };
         // Borders of the segments, and the first row of the pass.

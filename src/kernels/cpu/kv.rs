@@ -1,8 +1,6 @@
 //! Keys and values of a run of positions, in panels that grow.
 
-use super::SHARED_FROM;
 use super::packed::{FlattenedBytes, Lines, PANEL};
-use super::pool::{Output, Pool};
 
 /// What attention reads of up to `capacity` consecutive positions. Branches of a prefix tree hold such segments in
 /// common; nothing is copied when a branch goes on.
@@ -50,40 +48,27 @@ impl Kv {
         self.width
     }
 
-    /// Appends rows `[rows, heads, width]`; the threads share out the heads.
+    /// Appends rows `[rows, heads, width]`.
     ///
     /// # Panics
     /// When they do not fit.
-    pub(super) fn append(&mut self, pool: &Pool, keys: &[f32], values: &[f32]) {
+    pub(super) fn append(&mut self, keys: &[f32], values: &[f32]) {
         let (heads, width, capacity) = (self.heads, self.width, self.capacity);
         let rows = keys.len() / (heads * width);
         assert!(keys.len() == values.len() && self.length + rows <= capacity, "the segment has room");
         let (key_head, value_head) =
             (capacity.next_multiple_of(PANEL) * width, width.next_multiple_of(PANEL) * capacity);
-        let before = self.length;
-        let own_keys = Output::new(floats_mut(&mut self.keys));
-        let own_values = Output::new(floats_mut(&mut self.values));
-        let one = |head: usize| {
-            // SAFETY: each head has a part of its own.
-            let own_keys = unsafe { own_keys.part(head * key_head, key_head) };
-            // SAFETY: as above.
-            let own_values = unsafe { own_values.part(head * value_head, value_head) };
-            for row in 0..rows {
-                let (position, from) = (before + row, (row * heads + head) * width);
-                let panel = &mut own_keys[position / PANEL * PANEL * width..][..PANEL * width];
-                for (entry, key) in keys[from..from + width].iter().enumerate() {
-                    panel[entry * PANEL + position % PANEL] = *key;
-                }
-                for (panel, part) in values[from..from + width].chunks(PANEL).enumerate() {
-                    let at = (panel * capacity + position) * PANEL;
-                    own_values[at..at + part.len()].copy_from_slice(part);
-                }
+        let (own_keys, own_values) = (floats_mut(&mut self.keys), floats_mut(&mut self.values));
+        for (index, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate() {
+            let (position, head) = (self.length + index / heads, index % heads);
+            let panel = &mut own_keys[head * key_head + position / PANEL * PANEL * width..][..PANEL * width];
+            for (entry, key) in key.iter().enumerate() {
+                panel[entry * PANEL + position % PANEL] = *key;
             }
-        };
-        if keys.len() < SHARED_FROM {
-            (0..heads).for_each(one);
-        } else {
-            pool.run(heads, one);
+            for (panel, part) in value.chunks(PANEL).enumerate() {
+                let at = head * value_head + (panel * capacity + position) * PANEL;
+                own_values[at..at + part.len()].copy_from_slice(part);
+            }
         }
         self.length += rows;
     }
@@ -144,7 +129,7 @@ mod tests {
             let mut done = 0;
             for rows in [1, 3, capacity - 4] {
                 let range = done * row..(done + rows) * row;
-                kv.append(&Pool::new(2), &keys[range.clone()], &values[range]);
+                kv.append(&keys[range.clone()], &values[range]);
                 done += rows;
             }
             let (mut k, mut v) = (vec![0.0; capacity * row], vec![0.0; capacity * row]);

@@ -199,17 +199,9 @@ impl Kernels for Cpu {
         let mut shape = x.shape.clone();
         *shape.last_mut().unwrap_or(&mut 0) = 1;
         Ok(Array::build(shape, |out| {
-            let rows = out.len();
-            let tasks = if x.values().len() < SHARED_FROM { 1 } else { rows.min(4 * self.pool.threads()) };
-            let out = Output::new(out);
-            self.pool.run(tasks, |task| {
-                let (from, to) = (task * rows / tasks, (task + 1) * rows / tasks);
-                // SAFETY: tasks have different rows.
-                let scales = unsafe { out.part(from, to - from) };
-                for (scale, row) in scales.iter_mut().zip(x.values()[from * width..].chunks_exact(width)) {
-                    *scale = (math::sum_of_squares(self.isa, row) / width as f32 + eps as f32).sqrt();
-                }
-            });
+            for (scale, row) in out.iter_mut().zip(x.values().chunks_exact(width)) {
+                *scale = (math::sum_of_squares(self.isa, row) / width as f32 + eps as f32).sqrt();
+            }
         }))
     }
 
@@ -252,7 +244,7 @@ impl Kernels for Cpu {
     fn kv_append(&self, kv: &mut Kv, k: &Array, v: &Array, rows: Range<usize>) -> Result<()> {
         let row = k.shape[1] * k.shape[2];
         let range = rows.start * row..rows.end * row;
-        kv.append(&self.pool, &k.values()[range.clone()], &v.values()[range]);
+        kv.append(&k.values()[range.clone()], &v.values()[range]);
         Ok(())
     }
 
