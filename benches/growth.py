@@ -2,7 +2,7 @@
 
     growth.py --veval target/release/veval --engine target/release/examples/engine_speed --model CKPT --work DIR
 
-Items, shots and checkpoints grow on the example's 0.4 M-parameter checkpoint, where everything but the model shows;
+Items, shots and checkpoints grow on the example's checkpoint of 156,352 parameters, where everything but the model shows;
 the length of the context grows on CKPT (the SmolLM2-135M shape that `peers/speed.py` makes). Seconds are wall time of
 the whole program; for the context, of one forward pass. Each is the best of three, since disturbances only add.
 """

@@ -21,7 +21,7 @@ use crate::util::files;
 /// lm-evaluation-harness's length for models that name none.
 const DEFAULT_MAX_LENGTH: usize = 2048;
 
-/// How a checkpoint is loaded and run. The numbers do not depend on any of it.
+/// How a checkpoint is loaded and run. The numbers depend on the first two, and on neither of the others.
 #[derive(Debug, Clone)]
 pub struct LocalOptions {
     /// Score a checkpoint although it has NaN or infinite weights.

@@ -211,6 +211,8 @@ impl<'a, K: Kernels> Passes<'a, K> {
         let mut answers = self.score(&parts, &hidden)?;
         // Rows after which a token is chosen: whose, and how far they are.
         let (mut rows, mut chosen) = (Vec::new(), Vec::new());
+        // In this order: what was admitted last lies on top then and is finished first. Those before it were admitted
+        // without counting it, so the other order could need more than the limit.
         for part in parts {
             let last = part.first + part.rows - 1;
             match part.what {
@@ -323,4 +325,62 @@ fn heights<K: Kernels>(decoder: &Decoder<K>, plan: &Plan, rules: &Rules<'_>) -> 
         heights[index] = decoder.segment_bytes(node.range.len()) + children.chain(generations).max().unwrap_or(0);
     }
     heights
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::cpu::Cpu;
+    use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
+    use crate::request::{Request, Sampling, Sharing};
+
+    fn model() -> Local<Cpu> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/data/example/ckpts/step200");
+        Local::open(folder.as_ref(), cpu(2).unwrap(), &LocalOptions::default()).unwrap()
+    }
+
+    /// Two headers, each with questions of different lengths, each with answers to score or to make up.
+    fn requests() -> Vec<Request> {
+        let text = |from: u32, length: usize| (0..length as u32).map(move |i| (from * 31 + i * i * 7) % 90 + 3);
+        let of = |header: u32, question: u32, answer: u32| {
+            let prompt = text(header, 40).chain(text(10 + question, 5 + 6 * question as usize));
+            let asks = |max_tokens| Ask::Generate { stop: [].into(), max_tokens, sampling: Sampling::Greedy };
+            match answer {
+                0 => Request::plain(prompt.collect::<Vec<_>>(), asks(3 + question as usize)),
+                _ => Request::score(prompt.chain(text(20 + answer, 6)).collect::<Vec<_>>(), 41),
+            }
+        };
+        (0..2).flat_map(|h| (0..4).flat_map(move |q| (0..4).map(move |a| of(h, q, a)))).collect()
+    }
+
+    /// The answers, and the most bytes of keys and values that were alive after a pass.
+    fn run(model: &Local<Cpu>, plan: &Plan, limits: Limits) -> Result<(BTreeMap<usize, Response>, usize)> {
+        let (mut answers, mut most) = (BTreeMap::new(), 0);
+        let rules = Rules { ends: &[], max_length: model.info().max_length };
+        Passes::new(model.decoder(), model.tokenizer(), plan, rules, limits)?.run(&mut |part| {
+            most = most.max(model.decoder().live_bytes());
+            answers.extend(part);
+            Ok(())
+        })?;
+        Ok((answers, most))
+    }
+
+    #[test]
+    fn any_limit_that_one_path_fits_gives_the_same_answers_within_it() {
+        let (model, plan) = (model(), Plan::new(requests(), Sharing::Prefixes));
+        let rules = Rules { ends: &[], max_length: model.info().max_length };
+        let path = heights(model.decoder(), &plan, &rules).into_iter().max().unwrap();
+        for rows in [1, 7, 64, 4096] {
+            let (free, wanted) = run(&model, &plan, Limits { rows, kv_bytes: usize::MAX }).unwrap();
+            assert_eq!(free.len(), plan.requests().len());
+            for kv_bytes in [path, path + path / 3, 2 * path] {
+                let (bound, most) = run(&model, &plan, Limits { rows, kv_bytes }).unwrap();
+                assert!(bound == free, "{rows} rows, {kv_bytes} bytes: other answers");
+                assert!(most <= kv_bytes, "{rows} rows: {most} bytes alive, {kv_bytes} allowed");
+            }
+            assert!(rows == 1 || wanted > path, "{rows} rows: the limit binds ({wanted} wanted, {path} given)");
+        }
+        assert!(run(&model, &plan, Limits { rows: 64, kv_bytes: path - 1 }).is_err());
+        assert_eq!(model.decoder().live_bytes(), 0, "nothing is left behind");
+    }
 }

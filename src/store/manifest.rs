@@ -35,7 +35,8 @@ pub struct Manifest {
     pub shard: Option<Shard>,
     pub started: String,
     pub finished: Option<String>,
-    /// Seconds in the model, without reading it, data and reports. For people.
+    /// Seconds in forward passes, storing and recording their answers included; without reading the model and data,
+    /// and without reports. For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_seconds: Option<f64>,
 }

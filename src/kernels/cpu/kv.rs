@@ -1,6 +1,7 @@
 //! Keys and values of a run of positions, in panels that grow.
 
-use super::packed::{FlattenedBytes, Lines, PANEL};
+use super::lines::{Lines, floats, floats_mut, zeroed};
+use super::packed::PANEL;
 
 /// What attention reads of up to `capacity` consecutive positions. Branches of a prefix tree hold such segments in
 /// common; nothing is copied when a branch goes on.
@@ -14,14 +15,14 @@ pub struct Kv {
     width: usize,
     capacity: usize,
     length: usize,
-    keys: Box<[Lines]>,
-    values: Box<[Lines]>,
+    keys: Lines,
+    values: Lines,
 }
 
 impl Kv {
     pub fn new(heads: usize, width: usize, capacity: usize) -> Self {
         let (keys, values) = Self::sizes(heads, width, capacity);
-        let lines = |values: usize| Lines::zeroed(values / PANEL);
+        let lines = |values: usize| zeroed(values / PANEL);
         Self { heads, width, capacity, length: 0, keys: lines(keys), values: lines(values) }
     }
 
@@ -101,18 +102,6 @@ impl Kv {
             }
         }
     }
-}
-
-fn floats(lines: &[Lines]) -> &[f32] {
-    let bytes = lines.as_flattened_bytes();
-    // SAFETY: the lines are aligned to 128 bytes, and every pattern of bits is an f32.
-    unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), bytes.len() / 4) }
-}
-
-fn floats_mut(lines: &mut [Lines]) -> &mut [f32] {
-    let bytes = lines.as_flattened_bytes_mut();
-    // SAFETY: as above.
-    unsafe { std::slice::from_raw_parts_mut(bytes.as_mut_ptr().cast(), bytes.len() / 4) }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod array;
 mod attention;
 mod isa;
 mod kv;
+mod lines;
 mod math;
 mod matmul;
 mod packed;

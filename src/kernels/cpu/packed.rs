@@ -1,6 +1,7 @@
 //! Weights in the order in which the micro-kernel reads them.
 
 use super::isa::Isa;
+use super::lines::{self, Lines};
 use super::math;
 use super::pool::{Output, Pool};
 use crate::ckpt::Dtype;
@@ -12,25 +13,13 @@ pub(super) const PANEL: usize = 32;
 /// Kernels widen them exactly, so the results are those of the widened weights.
 pub use crate::ckpt::Dtype as Element;
 
-#[repr(C, align(128))]
-#[derive(Clone, Copy)]
-pub(super) struct Lines([u8; 128]);
-
-impl Lines {
-    /// `count` zeroed lines, which the system hands out without writing to them first.
-    pub fn zeroed(count: usize) -> Box<[Self]> {
-        // SAFETY: zero is a byte.
-        unsafe { Box::new_zeroed_slice(count).assume_init() }
-    }
-}
-
 /// A matrix `[n, k]` as panels of 32 of its rows, each k-major: `panel[p][kk][j] = w[32 p + j][kk]`, zero beyond row n.
 /// One layout for every instruction set.
 pub struct Packed {
     pub n: usize,
     pub k: usize,
     element: Element,
-    lines: Box<[Lines]>,
+    lines: Lines,
 }
 
 /// Where the weights of a matrix lie in little-endian bytes: entry (row, kk) is element `row * row_step + kk * k_step`.
@@ -58,11 +47,11 @@ impl Packed {
         let element = from.dtype;
         let panels = n.div_ceil(PANEL);
         let size = PANEL * k * element.bytes();
-        let mut lines = Lines::zeroed((panels * size).div_ceil(128));
+        let mut lines = lines::zeroed((panels * size).div_ceil(128));
         let last =
             (0..n).map(&row_of).max().map_or(0, |row| row * from.row_step + k.saturating_sub(1) * from.k_step + 1);
         assert!(k == 0 || from.bytes.len() >= last * element.bytes(), "the source holds {n} rows of {k}");
-        let out = Output::new(lines.as_flattened_bytes_mut());
+        let out = Output::new(lines::bytes_mut(&mut lines));
         pool.run(panels, |panel| {
             // SAFETY: each panel is one task's.
             let out = unsafe { out.part(panel * size, size) };
@@ -81,7 +70,7 @@ impl Packed {
     }
 
     fn bytes_of(&self) -> &[u8] {
-        self.lines.as_flattened_bytes()
+        lines::bytes(&self.lines)
     }
 
     /// Panel `p` from inner index `k0` on.
@@ -120,23 +109,5 @@ fn transpose<const SIZE: usize>(rows: &[usize], k: usize, from: Stored<'_>, out:
                 out[target..target + SIZE].copy_from_slice(&from.bytes[source..source + SIZE]);
             }
         }
-    }
-}
-
-/// Aligned lines as the bytes that they are.
-pub(super) trait FlattenedBytes {
-    fn as_flattened_bytes(&self) -> &[u8];
-    fn as_flattened_bytes_mut(&mut self) -> &mut [u8];
-}
-
-impl FlattenedBytes for [Lines] {
-    fn as_flattened_bytes(&self) -> &[u8] {
-        // SAFETY: `Lines` is 128 bytes without padding.
-        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), size_of_val(self)) }
-    }
-
-    fn as_flattened_bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), size_of_val(self)) }
     }
 }
