@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::random_checkpoint;
+use crate::shared::shared_data;
 use crate::support::{Bench, Ran, example, ran, root};
+use crate::{random_checkpoint, wide_checkpoint};
 
 /// A suite of every kind of task, and a checkpoint.
 struct Case {
@@ -78,6 +79,46 @@ fn cost_flags_change_no_byte() {
         }
         let tasks: BTreeSet<&str> = whole.iter().filter_map(|line| line.split('"').nth(3)).collect();
         assert_eq!(tasks.len(), 4, "{tasks:?}");
+    }
+}
+
+/// Real questions with their shots, contexts of hundreds to thousands of tokens, and products whose inner dimension is
+/// cut into several chunks and runs.
+#[test]
+#[ignore = "slow: `cargo test --test cli -- --ignored`"]
+fn cost_flags_change_no_byte_at_larger_size() {
+    let Some(data) = shared_data() else { return };
+    let data = data.to_str().unwrap();
+    let core = root().join("suites/core.toml");
+    let tasks = ["mmlu_anatomy", "arc_challenge", "hellaswag", "gsm8k", "wikitext"];
+    let of_tasks: Vec<&str> = tasks.iter().flat_map(|task| ["--task", task]).collect();
+    let common = [&of_tasks[..], &["--limit", "5", "--data-dir", data]].concat();
+    for checkpoint in [
+        wide_checkpoint::folder(&Path::new(data).join("tiny-lm-stories260k-hf")),
+        random_checkpoint::folder("gpt_neox"),
+    ] {
+        let name = checkpoint.file_name().unwrap().to_string_lossy().into_owned();
+        let lines = |more: &[&str], isa: &str| {
+            let bench = Bench::new();
+            let run = ["run", core.to_str().unwrap(), checkpoint.to_str().unwrap()];
+            let ran = ran(&bench.command(&[&run, &common[..], more].concat()).env("VEVAL_ISA", isa).output().unwrap());
+            assert_eq!(ran.code, 0, "{more:?}: {}", ran.err);
+            bench.read(&format!("runs/core/{name}/samples.jsonl"))
+        };
+        let whole = lines(&[], "");
+        assert!(tasks.iter().all(|task| whole.contains(&format!("\"task\":\"{task}\""))), "all tasks were run");
+        let ways: [(&[&str], &str); 7] = [
+            (&["--batch-tokens", "64"], ""),
+            (&["--batch-tokens", "4096"], ""),
+            (&["--threads", "1"], ""),
+            (&["--threads", "2", "--max-memory", "8GB"], ""),
+            (&["--max-memory", "250MB"], ""),
+            (&["--no-prefix-sharing"], ""),
+            (&["--batch-tokens", "100"], "avx2"),
+        ];
+        for (more, isa) in ways {
+            assert!(lines(more, isa) == whole, "{name}: {more:?} {isa} changes the record");
+        }
     }
 }
 

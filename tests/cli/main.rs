@@ -8,5 +8,8 @@ mod invariance;
 mod random_checkpoint;
 mod run;
 mod series;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod show;
 mod support;
+mod wide_checkpoint;

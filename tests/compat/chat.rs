@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 use veval::text::{ChatTemplate, Message, Tokenizer};
 
-use crate::support::{fixtures, shared_data};
+use crate::shared::shared_data;
+use crate::support::fixtures;
 
 fn record() -> Value {
     let path = fixtures().join("chat.json");

@@ -15,5 +15,7 @@ mod prompts;
 mod random_checkpoint;
 mod scores;
 mod seams;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod support;
 mod tokenizers;

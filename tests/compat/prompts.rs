@@ -4,7 +4,8 @@ use serde_json::Value;
 use veval::data;
 use veval::suite::{Question, build_items};
 
-use crate::support::{recorded, recordings, sha, shared_data, task};
+use crate::shared::shared_data;
+use crate::support::{recorded, recordings, sha, task};
 
 fn hashes(value: &Value) -> Vec<String> {
     match value {

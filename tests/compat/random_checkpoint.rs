@@ -85,7 +85,7 @@ fn shapes(family: &str) -> Vec<(String, Vec<usize>)> {
 }
 
 /// splitmix64 of a seed from the tensor's name, as 24-bit values in [-1, 1), scaled by what the tensor is.
-fn values(name: &str, count: usize) -> Vec<f32> {
+pub fn values(name: &str, count: usize) -> Vec<f32> {
     let seed = u64::from_le_bytes(Sha256::digest(name.as_bytes())[..8].try_into().unwrap());
     let norm = ["ln_1", "ln_2", "ln_f", "input_layernorm", "post_attention_layernorm", "final_layer_norm"];
     (1..=count as u64)

@@ -14,7 +14,8 @@ use veval::run::{Outcomes, Prepared, RunOptions, Silent, encode, prepare_task, r
 use veval::store::{MetricRow, Sample};
 
 use crate::random_checkpoint;
-use crate::support::{fixtures, recorded, recordings, sha, shared_data, task};
+use crate::shared::shared_data;
+use crate::support::{fixtures, recorded, recordings, sha, task};
 
 const MARGIN: f64 = 1e-4;
 

@@ -1,21 +1,10 @@
-//! The recorded fixtures and the shared data.
+//! The recorded fixtures.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use veval::suite::Task;
-
-/// `../shared/data`, or `None` in a clone without it. CI must have it.
-pub fn shared_data() -> Option<PathBuf> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
-    if path.is_dir() {
-        return Some(path);
-    }
-    assert!(std::env::var_os("CI").is_none(), "CI runs beside ../shared");
-    println!("skipped: needs ../shared");
-    None
-}
 
 pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures")

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use veval::text::{Pair, Tokenizer, encode_by_length, encode_by_offsets};
 
-use crate::support::shared_data;
+use crate::shared::shared_data;
 
 // ------------------------------------------------------------------------------------------------ real tokenizers
 
