@@ -66,6 +66,11 @@ impl<'a> ConfigReader<'a> {
         self.values.get(key).is_some_and(|v| !v.is_null())
     }
 
+    /// Whether the key is there, be it null.
+    pub fn names(&self, key: &str) -> bool {
+        self.values.contains_key(key)
+    }
+
     /// A required count of at least 1. On a problem the value 1 stands in, so that reading can go on.
     pub fn count(&mut self, key: &str) -> usize {
         match self.values.get(key) {
@@ -84,6 +89,12 @@ impl<'a> ConfigReader<'a> {
     pub fn optional_count(&mut self, key: &str) -> Option<usize> {
         let value = self.values.get(key).filter(|v| !v.is_null())?;
         Some(self.read_count(key, value))
+    }
+
+    /// A whole number that may be 0.
+    pub fn optional_whole_number(&mut self, key: &str) -> Option<usize> {
+        let value = self.values.get(key).filter(|v| !v.is_null())?;
+        if value.as_u64() == Some(0) { Some(0) } else { Some(self.read_count(key, value)) }
     }
 
     fn read_count(&mut self, key: &str, value: &Value) -> usize {
@@ -129,6 +140,25 @@ impl<'a> ConfigReader<'a> {
                 default
             }
         }
+    }
+
+    /// A list of texts, if there is one.
+    pub fn texts(&mut self, key: &str) -> Option<Vec<&'a str>> {
+        self.list(key, "texts", Value::as_str)
+    }
+
+    /// A list of whole numbers, if there is one.
+    pub fn whole_numbers(&mut self, key: &str) -> Option<Vec<usize>> {
+        self.list(key, "whole numbers", |value| value.as_u64().map(|number| number as usize))
+    }
+
+    fn list<T>(&mut self, key: &str, of: &str, read: impl Fn(&'a Value) -> Option<T>) -> Option<Vec<T>> {
+        let value = self.values.get(key).filter(|value| !value.is_null())?;
+        let list = value.as_array().and_then(|list| list.iter().map(read).collect());
+        if list.is_none() {
+            self.problem(key, &format!("expected a list of {of}, found {value}"));
+        }
+        list
     }
 
     /// Refuses an option that would change the numbers and is not implemented.

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use candle_core::{D, DType, Device, Tensor, Var};
 
-use super::{Activation, Branch, Kernels, LogitRow, RawTensor, RotaryRows, View};
+use super::{Activation, Branch, Kernels, LogitRow, RawTensor, RotaryRows, Scoring, View};
 use crate::ckpt::{Dtype, widen};
 use crate::error::{Error, Result};
 use crate::request::SiteValues;
@@ -56,6 +56,7 @@ impl Candle {
         let tensor = &raw.tensor;
         Ok(match view {
             View::Whole => tensor.clone(),
+            View::PlusOne => (tensor + 1.0)?,
             View::Columns { start, len } => tensor.narrow(1, start, len)?.t()?.contiguous()?,
             View::Entries { start, len } => tensor.narrow(0, start, len)?,
             View::HeadPart { part, parts, heads, width } => {
@@ -150,8 +151,12 @@ impl Kernels for Candle {
         Ok((x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?)
     }
 
-    fn norm_apply(&self, x: &Tensor, scale: &Tensor, gain: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let y = x.broadcast_div(scale)?.broadcast_mul(gain)?;
+    fn norm_apply(&self, x: &Tensor, scale: &Tensor, gain: Option<&Tensor>, bias: Option<&Tensor>) -> Result<Tensor> {
+        let y = x.broadcast_div(scale)?;
+        let y = match gain {
+            Some(gain) => y.broadcast_mul(gain)?,
+            None => y,
+        };
         Ok(match bias {
             Some(bias) => y.broadcast_add(bias)?,
             None => y,
@@ -204,26 +209,31 @@ impl Kernels for Candle {
         Ok((Tensor::cat(&keys, 0)?, Tensor::cat(&values, 0)?))
     }
 
-    fn attention(&self, q: &Tensor, branches: &[Branch<'_, Kv>], scale: f64) -> Result<Tensor> {
+    fn attention(&self, q: &Tensor, branches: &[Branch<'_, Kv>], scoring: Scoring) -> Result<Tensor> {
         let one = |branch: &Branch<'_, Kv>| {
             let (k, v) = self.kv_arrays(&branch.segments)?;
             let q = q.narrow(0, branch.first, branch.rows)?;
-            self.attention_mix(&self.softmax(self.attention_scores(&q, &k, scale)?)?, &v)
+            self.attention_mix(&self.softmax(self.attention_scores(&q, &k, scoring)?)?, &v)
         };
         Ok(Tensor::cat(&branches.iter().map(one).collect::<Result<Vec<_>>>()?, 0)?)
     }
 
-    fn attention_scores(&self, q: &Tensor, k: &Tensor, scale: f64) -> Result<Tensor> {
+    fn attention_scores(&self, q: &Tensor, k: &Tensor, scoring: Scoring) -> Result<Tensor> {
         let (rows, heads, _) = q.dims3()?;
         let total = k.dim(0)?;
         let q = q.transpose(0, 1)?.contiguous()?;
-        let scores = (q.matmul(&Self::heads_first(k, heads)?.transpose(1, 2)?)? * scale)?;
-        if rows == 1 {
+        let scores = (q.matmul(&Self::heads_first(k, heads)?.transpose(1, 2)?)? * scoring.scale)?;
+        let scores = match scoring.cap {
+            Some(cap) => self.soft_cap(scores, cap)?,
+            None => scores,
+        };
+        let offset = total - rows;
+        if rows == 1 && scoring.first_seen(offset) == 0 {
             return Ok(scores);
         }
-        let offset = total - rows;
+        let seen = |s: usize| scoring.first_seen(offset + s)..=offset + s;
         let mask: Vec<f32> = (0..rows)
-            .flat_map(|s| (0..total).map(move |t| if t <= offset + s { 0.0 } else { f32::NEG_INFINITY }))
+            .flat_map(|s| (0..total).map(move |t| if seen(s).contains(&t) { 0.0 } else { f32::NEG_INFINITY }))
             .collect();
         Ok(scores.broadcast_add(&Tensor::from_vec(mask, (1, rows, total), &self.device)?)?)
     }
@@ -253,6 +263,28 @@ impl Kernels for Candle {
             Activation::GeluTanh => x.gelu()?,
             Activation::Relu => x.relu()?,
         })
+    }
+
+    fn scale(&self, x: Tensor, by: f64) -> Result<Tensor> {
+        Ok((x * by)?)
+    }
+
+    fn clip(&self, x: Tensor, limit: f64) -> Result<Tensor> {
+        Ok(x.clamp(-limit, limit)?)
+    }
+
+    fn soft_cap(&self, x: Tensor, cap: f64) -> Result<Tensor> {
+        Ok(((x / cap)?.tanh()? * cap)?)
+    }
+
+    fn share(&self, x: Tensor) -> Result<Tensor> {
+        Ok(x.broadcast_div(&x.sum_keepdim(D::Minus1)?)?)
+    }
+
+    fn add_rows(&self, x: Tensor, rows: &[usize], y: &Tensor, weights: &Tensor, column: usize) -> Result<Tensor> {
+        let weights = self.rows(&weights.narrow(1, column, 1)?.contiguous()?, rows)?;
+        let rows: Vec<u32> = rows.iter().map(|&row| row as u32).collect();
+        Ok(x.index_add(&Tensor::new(rows, &self.device)?, &y.broadcast_mul(&weights)?, 0)?)
     }
 
     fn add(&self, a: Tensor, b: &Tensor) -> Result<Tensor> {
@@ -324,13 +356,13 @@ pub(crate) fn gradients(loss: &Tensor, raws: &[(&str, &Raw)]) -> Result<Vec<(Str
     raws.iter()
         .map(|(name, raw)| {
             let variable = raw.variable.as_ref().ok_or_else(|| Error::internal("gradients need tracked kernels"))?;
-            let gradient = store
-                .get(variable.as_tensor())
-                .ok_or_else(|| Error::internal(format!("parameter {name} has no gradient")))?;
-            Ok((
-                (*name).to_owned(),
-                SiteValues { shape: gradient.dims().to_vec(), values: gradient.flatten_all()?.to_vec1()? },
-            ))
+            // Not on the way to the loss: an expert that no row chose.
+            let gradient = match store.get(variable.as_tensor()) {
+                Some(gradient) => gradient.clone(),
+                None => variable.zeros_like()?,
+            };
+            let values = gradient.flatten_all()?.to_vec1()?;
+            Ok(((*name).to_owned(), SiteValues { shape: gradient.dims().to_vec(), values }))
         })
         .collect()
 }

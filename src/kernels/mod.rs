@@ -25,6 +25,8 @@ pub enum View {
     Columns { start: usize, len: usize },
     /// The entries `start..start + len` of a vector.
     Entries { start: usize, len: usize },
+    /// A vector that is stored less one (Gemma's gains).
+    PlusOne,
     /// Stored as `[heads, parts, width, ...]` (GPT-NeoX's fused query-key-value), taking one part of every head.
     HeadPart { part: usize, parts: usize, heads: usize, width: usize },
 }
@@ -68,6 +70,24 @@ pub struct RawTensor {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     pub bytes: Vec<u8>,
+}
+
+/// How a query scores the keys that it sees.
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
+pub struct Scoring {
+    /// Factor of the products, above 0.
+    pub scale: f64,
+    /// Positions that a row sees, its own included; all before it where there is no window.
+    pub window: Option<usize>,
+    /// `cap * tanh(scaled / cap)` (Gemma 2).
+    pub cap: Option<f64>,
+}
+
+impl Scoring {
+    /// The first position that the row at `position` sees.
+    pub fn first_seen(&self, position: usize) -> usize {
+        self.window.map_or(0, |window| (position + 1).saturating_sub(window))
+    }
 }
 
 /// Consecutive rows of a pass that continue one sequence.
@@ -141,7 +161,7 @@ pub trait Kernels: Send + Sync {
         &self,
         x: &Self::Array,
         scale: &Self::Array,
-        gain: &Self::Vector,
+        gain: Option<&Self::Vector>,
         bias: Option<&Self::Vector>,
     ) -> Result<Self::Array>;
     /// `[S, H * h]` to `[S, H, h]`.
@@ -159,12 +179,12 @@ pub trait Kernels: Send + Sync {
     fn kv_append(&self, kv: &mut Self::Kv, k: &Self::Array, v: &Self::Array, rows: Range<usize>) -> Result<()>;
     /// Keys and values of consecutive segments as arrays: `[T, G, h]` each.
     fn kv_arrays(&self, segments: &[&Self::Kv]) -> Result<(Self::Array, Self::Array)>;
-    /// `softmax(scale * q k^T) v` under the causal mask, branch by branch: `[S, H, h]` to the same. The bits of scores,
+    /// `softmax(scores) v` under the causal mask, branch by branch: `[S, H, h]` to the same. The bits of scores,
     /// softmax and mix one after the other.
-    fn attention(&self, q: &Self::Array, branches: &[Branch<'_, Self::Kv>], scale: f64) -> Result<Self::Array>;
-    /// `scale * q k^T` with the causal mask as -inf: `[S, H, h]`, `[T, G, h]` to `[H, S, T]`; query row s stands at
-    /// position T - S + s.
-    fn attention_scores(&self, q: &Self::Array, k: &Self::Array, scale: f64) -> Result<Self::Array>;
+    fn attention(&self, q: &Self::Array, branches: &[Branch<'_, Self::Kv>], scoring: Scoring) -> Result<Self::Array>;
+    /// Scores with the causal mask (and the window) as -inf: `[S, H, h]`, `[T, G, h]` to `[H, S, T]`; query row s
+    /// stands at position T - S + s.
+    fn attention_scores(&self, q: &Self::Array, k: &Self::Array, scoring: Scoring) -> Result<Self::Array>;
     /// Softmax over the last axis.
     fn softmax(&self, scores: Self::Array) -> Result<Self::Array>;
     /// `[H, S, T]`, `[T, G, h]` to `[S, H, h]`.
@@ -177,6 +197,23 @@ pub trait Kernels: Send + Sync {
     fn gated(&self, gate: Self::Array, up: &Self::Array, kind: Activation) -> Result<Self::Array> {
         self.multiply(self.activate(gate, kind)?, up)
     }
+    /// Every value times a number.
+    fn scale(&self, x: Self::Array, by: f64) -> Result<Self::Array>;
+    /// Every value held within plus and minus `limit`.
+    fn clip(&self, x: Self::Array, limit: f64) -> Result<Self::Array>;
+    /// `cap * tanh(x / cap)`
+    fn soft_cap(&self, x: Self::Array, cap: f64) -> Result<Self::Array>;
+    /// Every row divided by its sum.
+    fn share(&self, x: Self::Array) -> Result<Self::Array>;
+    /// Adds row i of `y`, times `weights[rows[i], column]`, to row `rows[i]` of `x`.
+    fn add_rows(
+        &self,
+        x: Self::Array,
+        rows: &[usize],
+        y: &Self::Array,
+        weights: &Self::Array,
+        column: usize,
+    ) -> Result<Self::Array>;
     fn add(&self, a: Self::Array, b: &Self::Array) -> Result<Self::Array>;
     fn multiply(&self, a: Self::Array, b: &Self::Array) -> Result<Self::Array>;
     fn subtract(&self, a: Self::Array, b: &Self::Array) -> Result<Self::Array>;

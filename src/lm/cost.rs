@@ -92,8 +92,12 @@ impl<K: Kernels> Local<K> {
 /// Operations of one row in all products of all blocks.
 fn per_row(spec: &DecoderSpec) -> f64 {
     let attention = spec.width * spec.head_width * (2 * spec.heads + 2 * spec.kv_heads);
-    let mlp = spec.width * spec.mlp.width * if spec.mlp.gated { 3 } else { 2 };
-    2.0 * (spec.layers * (attention + mlp)) as f64
+    let width = |layer: usize| match &spec.mlp.mixture {
+        Some(mixture) if mixture.layers[layer] => mixture.chosen * mixture.width,
+        _ => spec.mlp.width,
+    };
+    let mlp = spec.width * if spec.mlp.gated { 3 } else { 2 } * (0..spec.layers).map(width).sum::<usize>();
+    2.0 * (spec.layers * attention + mlp) as f64
 }
 
 /// Operations of scores and weighted values of `rows` rows after `before` positions.

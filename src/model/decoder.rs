@@ -4,7 +4,8 @@
 //!          ┌─ ln1 ─ q,k,v ─ rotary ─ scores ─ softmax ─ z ─ o ─┐         ┌─ ln2 ─ gate,up ─ act ─ down ─┐
 //! resid ───┴───────────────────────────────────────────────── + ─ mid ───┴───────────────────────────── + ─ post
 //! ```
-//! In a parallel block both branches read `resid_pre` and are added together. Every named site is one call of
+//! In a parallel block both branches read `resid_pre` and are added together. Families leave out norms and put others
+//! behind `o`, behind `down`, and on queries and keys; what stands in the weights is what is done. Every named site is one call of
 //! [`Taps::at`]; where nothing is wanted that call returns its argument.
 
 use std::sync::Arc;
@@ -12,9 +13,9 @@ use std::sync::atomic::AtomicUsize;
 
 use super::cache::{Cache, Segment, Sequence};
 use super::footprint::Footprint;
-use super::spec::{BlockOrder, DecoderSpec, Positions};
+use super::spec::{BlockOrder, DecoderSpec, Positions, QueryKeyNorm};
 use super::taps::{self, Taps};
-use super::weights::{AttentionWeights, BlockWeights, Linear, NormWeights, Weights};
+use super::weights::{AttentionWeights, BlockWeights, DenseWeights, Linear, MlpWeights, NormWeights, Weights};
 use crate::error::{Error, Result};
 use crate::kernels::{Branch, Kernels, NormKind, RotaryRows};
 use crate::request::site::BlockSite;
@@ -105,16 +106,18 @@ impl<K: Kernels> Decoder<K> {
             .collect();
         let mut rows = self.open(sequences)?;
         let k = &self.kernels;
-        let mut x = taps.at(Site::Embed, k.embed(&self.weights.embedding, &tokens)?)?;
+        let x = self.times(k.embed(&self.weights.embedding, &tokens)?, self.spec.multipliers.embedding)?;
+        let mut x = taps.at(Site::Embed, x)?;
         let rotary = match &self.spec.positions {
             Positions::Learned { rows: table } => {
                 x = k.add(x, &taps.at(Site::PosEmbed, self.learned(*table, &positions)?)?)?;
-                None
+                Vec::new()
             }
-            Positions::Rotary(spec) => Some(spec.rows(positions)),
+            Positions::Rotary(specs) => specs.iter().map(|spec| spec.rows(positions.iter().copied())).collect(),
         };
         for (layer, block) in self.weights.blocks.iter().enumerate() {
-            x = self.block(layer, block, x, rotary.as_ref(), &mut rows, taps)?;
+            let rotary = self.spec.attention[layer].rotary.and_then(|table| rotary.get(table));
+            x = self.block(layer, block, x, rotary, &mut rows, taps)?;
         }
         for (row, sequence) in rows.into_iter().zip(sequences) {
             if row.keep {
@@ -123,6 +126,11 @@ impl<K: Kernels> Decoder<K> {
             }
         }
         self.norm(&x, &self.weights.final_norm, Site::FinalScale, Site::FinalNormalized, taps)
+    }
+
+    /// Times a factor that is 1 in most families.
+    fn times(&self, x: K::Array, factor: f64) -> Result<K::Array> {
+        if factor == 1.0 { Ok(x) } else { self.kernels.scale(x, factor) }
     }
 
     /// Makes room for the keys and values of a pass.
@@ -165,15 +173,16 @@ impl<K: Kernels> Decoder<K> {
         let k = &self.kernels;
         let site = |site| Site::Block(layer, site);
         let x = taps.at(site(BlockSite::ResidPre), x)?;
-        let attention = self.attention(layer, block, &x, rotary, rows, taps)?;
+        let residual = self.spec.multipliers.residual;
+        let attention = self.times(self.attention(layer, block, &x, rotary, rows, taps)?, residual)?;
         let post = match self.spec.order {
             BlockOrder::Serial => {
                 let mid = taps.at(site(BlockSite::ResidMid), k.add(x, &attention)?)?;
-                let mlp = self.mlp(layer, block, &mid, taps)?;
+                let mlp = self.times(self.mlp(layer, block, &mid, taps)?, residual)?;
                 k.add(mid, &mlp)?
             }
             BlockOrder::Parallel => {
-                let mlp = self.mlp(layer, block, &x, taps)?;
+                let mlp = self.times(self.mlp(layer, block, &x, taps)?, residual)?;
                 k.add(k.add(mlp, &attention)?, &x)?
             }
         };
@@ -193,9 +202,9 @@ impl<K: Kernels> Decoder<K> {
         let site = |site| Site::Block(layer, site);
         let input = self.attention_input(layer, block, x, taps)?;
         let [q, key, value] = self.query_key_value(block, input)?;
-        let q = taps.at(site(BlockSite::Q), q)?;
-        let key = taps.at(site(BlockSite::K), key)?;
-        let value = taps.at(site(BlockSite::V), value)?;
+        let q = self.clip(self.norm_heads(taps.at(site(BlockSite::Q), q)?, &block.attention.query_norms)?)?;
+        let key = self.clip(self.norm_heads(taps.at(site(BlockSite::K), key)?, &block.attention.key_norms)?)?;
+        let value = self.clip(taps.at(site(BlockSite::V), value)?)?;
         let (q, key) = match rotary {
             Some(rows) => (
                 taps.at(site(BlockSite::RotQ), k.rotate(q, rows)?)?,
@@ -210,20 +219,25 @@ impl<K: Kernels> Decoder<K> {
             let own = &mut row.own.layers[if row.keep { layer } else { 0 }];
             k.kv_append(own, &key, &value, row.first..row.first + row.rows)?;
         }
-        let scale = self.spec.attention_scale[layer];
+        let scoring = self.spec.attention[layer].scoring;
         let z = if taps.wants(site(BlockSite::AttnScores)) || taps.wants(site(BlockSite::Pattern)) {
             let (keys, values) = k.kv_arrays(&rows[0].segments(layer))?;
-            let scores = taps.at(site(BlockSite::AttnScores), k.attention_scores(&q, &keys, scale)?)?;
+            let scores = taps.at(site(BlockSite::AttnScores), k.attention_scores(&q, &keys, scoring)?)?;
             let pattern = taps.at(site(BlockSite::Pattern), k.softmax(scores)?)?;
             k.attention_mix(&pattern, &values)?
         } else {
             let branches: Vec<Branch<'_, K::Kv>> = rows.iter().map(|row| row.branch(layer)).collect();
-            k.attention(&q, &branches, scale)?
+            k.attention(&q, &branches, scoring)?
         };
         let z = taps.at(site(BlockSite::Z), z)?;
         let output = &block.attention.output;
+        let post = |out: K::Array, taps: &mut Taps<'_, K>| {
+            let sites = [site(BlockSite::Ln1PostScale), site(BlockSite::Ln1PostNormalized)];
+            let out = self.norm_where(out, block.attention_post_norm.as_ref(), sites, taps)?;
+            taps.at(site(BlockSite::AttnOut), out)
+        };
         if !taps.wants(site(BlockSite::Result)) {
-            return taps.at(site(BlockSite::AttnOut), self.linear(&k.merge_heads(z)?, output)?);
+            return post(self.linear(&k.merge_heads(z)?, output)?, taps);
         }
         let mut out = self.linear(&k.merge_heads(z.clone())?, output)?;
         let before = k.head_results(&z, &output.weight)?;
@@ -232,7 +246,7 @@ impl<K: Kernels> Decoder<K> {
             // Only what the edit changed is added, so that an edit that changes nothing leaves the bits alone.
             out = k.add(out, &k.sum_heads(&k.subtract(after, &before)?)?)?;
         }
-        taps.at(site(BlockSite::AttnOut), out)
+        post(out, taps)
     }
 
     /// The normalised residual, or, when a per-head input is wanted, the residual itself, one copy per head.
@@ -246,7 +260,8 @@ impl<K: Kernels> Decoder<K> {
         let k = &self.kernels;
         let site = |site| Site::Block(layer, site);
         let shared = |this: &Self, taps: &mut Taps<'_, K>| {
-            this.norm(x, &block.attention_norm, site(BlockSite::Ln1Scale), site(BlockSite::Ln1Normalized), taps)
+            let sites = [site(BlockSite::Ln1Scale), site(BlockSite::Ln1Normalized)];
+            this.norm_where(x.clone(), block.attention_norm.as_ref(), sites, taps)
         };
         let inputs = [BlockSite::AttnIn, BlockSite::QInput, BlockSite::KInput, BlockSite::VInput];
         if !inputs.iter().any(|&input| taps.wants(site(input))) {
@@ -284,7 +299,7 @@ impl<K: Kernels> Decoder<K> {
                 Ok([k.split_heads(q, heads)?, k.split_heads(k_, kv_heads)?, k.split_heads(v, kv_heads)?])
             }
             Projected::PerHead { query: q, key: k_, value: v } => {
-                let norm = &block.attention_norm;
+                let norm = block.attention_norm.as_ref();
                 Ok([
                     self.project(&q, norm, query, heads)?,
                     self.project(&k_, norm, key, kv_heads)?,
@@ -299,16 +314,44 @@ impl<K: Kernels> Decoder<K> {
     fn project(
         &self,
         x: &K::Array,
-        norm: &NormWeights<K::Vector>,
+        norm: Option<&NormWeights<K::Vector>>,
         linear: &Linear<K::Matrix, K::Vector>,
         heads: usize,
     ) -> Result<K::Array> {
         let k = &self.kernels;
         let parts = (0..heads).map(|head| {
-            let normed = self.norm_untapped(&k.head(x, head)?, norm)?;
+            let own = k.head(x, head)?;
+            let normed = match norm {
+                Some(norm) => self.norm_untapped(&own, norm)?,
+                None => own,
+            };
             k.head(&k.split_heads(self.linear(&normed, linear)?, heads)?, head)
         });
         k.stack_heads(&parts.collect::<Result<Vec<_>>>()?)
+    }
+
+    fn clip(&self, x: K::Array) -> Result<K::Array> {
+        match self.spec.clip {
+            Some(limit) => self.kernels.clip(x, limit),
+            None => Ok(x),
+        }
+    }
+
+    /// Norms of queries or keys `[S, heads, h]`.
+    fn norm_heads(&self, x: K::Array, norms: &[NormWeights<K::Vector>]) -> Result<K::Array> {
+        let k = &self.kernels;
+        match (self.spec.query_key_norm, norms) {
+            (None, _) | (_, []) => Ok(x),
+            (Some(QueryKeyNorm::PerHead), [shared]) => self.norm_untapped(&x, shared),
+            (Some(QueryKeyNorm::Whole), [whole, ..]) => {
+                let heads = k.shape(&x)[1];
+                k.split_heads(self.norm_untapped(&k.merge_heads(x)?, whole)?, heads)
+            }
+            (Some(QueryKeyNorm::PerHead), each) => {
+                let normed = each.iter().enumerate().map(|(head, norm)| self.norm_untapped(&k.head(&x, head)?, norm));
+                k.stack_heads(&normed.collect::<Result<Vec<_>>>()?)
+            }
+        }
     }
 
     fn mlp(
@@ -318,23 +361,67 @@ impl<K: Kernels> Decoder<K> {
         x: &K::Array,
         taps: &mut Taps<'_, K>,
     ) -> Result<K::Array> {
-        let k = &self.kernels;
         let site = |site| Site::Block(layer, site);
         let x = taps.at(site(BlockSite::MlpIn), x.clone())?;
-        let x = self.norm(&x, &block.mlp_norm, site(BlockSite::Ln2Scale), site(BlockSite::Ln2Normalized), taps)?;
-        let activation = self.spec.mlp.activation;
-        let hidden = match &block.mlp.gate {
+        let before = [site(BlockSite::Ln2Scale), site(BlockSite::Ln2Normalized)];
+        let x = self.norm_where(x, block.mlp_norm.as_ref(), before, taps)?;
+        let out = match &block.mlp {
+            MlpWeights::Dense(weights) => self.dense(&x, weights, |inner, x| taps.at(site(inner), x))?,
+            MlpWeights::Mixture { router, experts } => self.mixture(&x, router, experts)?,
+        };
+        let after = [site(BlockSite::Ln2PostScale), site(BlockSite::Ln2PostNormalized)];
+        let out = self.norm_where(out, block.mlp_post_norm.as_ref(), after, taps)?;
+        taps.at(site(BlockSite::MlpOut), out)
+    }
+
+    /// One MLP. `at` sees what is inside.
+    fn dense(
+        &self,
+        x: &K::Array,
+        weights: &DenseWeights<K::Matrix, K::Vector>,
+        mut at: impl FnMut(BlockSite, K::Array) -> Result<K::Array>,
+    ) -> Result<K::Array> {
+        let (k, activation) = (&self.kernels, self.spec.mlp.activation);
+        let hidden = match &weights.gate {
             Some(gate) => {
-                let both = [weight_and_bias::<K>(gate), weight_and_bias::<K>(&block.mlp.up)];
-                let [gate, up] = two(k.linears(&x, &both)?)?;
-                let gate = taps.at(site(BlockSite::MlpPre), gate)?;
-                let up = taps.at(site(BlockSite::MlpPreLinear), up)?;
+                let both = [weight_and_bias::<K>(gate), weight_and_bias::<K>(&weights.up)];
+                let [gate, up] = two(k.linears(x, &both)?)?;
+                let gate = at(BlockSite::MlpPre, gate)?;
+                let up = at(BlockSite::MlpPreLinear, up)?;
                 k.gated(gate, &up, activation)?
             }
-            None => k.activate(taps.at(site(BlockSite::MlpPre), self.linear(&x, &block.mlp.up)?)?, activation)?,
+            None => k.activate(at(BlockSite::MlpPre, self.linear(x, &weights.up)?)?, activation)?,
         };
-        let hidden = taps.at(site(BlockSite::MlpPost), hidden)?;
-        taps.at(site(BlockSite::MlpOut), self.linear(&hidden, &block.mlp.down)?)
+        self.linear(&at(BlockSite::MlpPost, hidden)?, &weights.down)
+    }
+
+    /// The rows through the experts that each of them chooses, added up in the order of the experts.
+    fn mixture(
+        &self,
+        x: &K::Array,
+        router: &K::Matrix,
+        experts: &[DenseWeights<K::Matrix, K::Vector>],
+    ) -> Result<K::Array> {
+        let k = &self.kernels;
+        let mixture = self.spec.mlp.mixture.as_ref().ok_or_else(|| Error::internal("experts without a mixture"))?;
+        let probabilities = k.softmax(k.linear(x, router, None)?)?;
+        let SiteValues { shape, values } = k.host(&probabilities)?;
+        let chosen: Vec<Vec<usize>> = values.chunks(shape[1].max(1)).map(|row| largest(row, mixture.chosen)).collect();
+        let mask =
+            (0..shape[0] * shape[1]).map(|i| f32::from(chosen[i / shape[1]].contains(&(i % shape[1])))).collect();
+        let mut weights = k.multiply(probabilities, &k.array(SiteValues { shape, values: mask })?)?;
+        if mixture.normalised {
+            weights = k.share(weights)?;
+        }
+        let mut out = k.scale(x.clone(), 0.0)?;
+        for (index, expert) in experts.iter().enumerate() {
+            let rows: Vec<usize> = (0..chosen.len()).filter(|&row| chosen[row].contains(&index)).collect();
+            if !rows.is_empty() {
+                let y = self.dense(&k.rows(x, &rows)?, expert, |_, x| Ok(x))?;
+                out = k.add_rows(out, &rows, &y, &weights, index)?;
+            }
+        }
+        Ok(out)
     }
 
     fn linear(&self, x: &K::Array, linear: &Linear<K::Matrix, K::Vector>) -> Result<K::Array> {
@@ -352,12 +439,26 @@ impl<K: Kernels> Decoder<K> {
         let k = &self.kernels;
         let (x, scale) = self.norm_parts(x)?;
         let scale = taps.at(scale_site, scale)?;
-        taps.at(out_site, k.norm_apply(&x, &scale, &weights.gain, weights.bias.as_ref())?)
+        taps.at(out_site, k.norm_apply(&x, &scale, weights.gain.as_ref(), weights.bias.as_ref())?)
+    }
+
+    /// [`Self::norm`] where the family has one.
+    fn norm_where(
+        &self,
+        x: K::Array,
+        weights: Option<&NormWeights<K::Vector>>,
+        [scale_site, out_site]: [Site; 2],
+        taps: &mut Taps<'_, K>,
+    ) -> Result<K::Array> {
+        match weights {
+            Some(weights) => self.norm(&x, weights, scale_site, out_site, taps),
+            None => Ok(x),
+        }
     }
 
     fn norm_untapped(&self, x: &K::Array, weights: &NormWeights<K::Vector>) -> Result<K::Array> {
         let (x, scale) = self.norm_parts(x)?;
-        self.kernels.norm_apply(&x, &scale, &weights.gain, weights.bias.as_ref())
+        self.kernels.norm_apply(&x, &scale, weights.gain.as_ref(), weights.bias.as_ref())
     }
 
     fn norm_parts(&self, x: &K::Array) -> Result<(K::Array, K::Array)> {
@@ -373,9 +474,14 @@ impl<K: Kernels> Decoder<K> {
     /// Logits `[rows, vocab]` of these rows of a normalised residual.
     pub fn logits(&self, hidden: &K::Array, rows: &[usize]) -> Result<K::Array> {
         let x = self.kernels.rows(hidden, rows)?;
-        match &self.weights.head {
-            Some(head) => self.linear(&x, head),
-            None => self.kernels.linear(&x, &self.weights.embedding, None),
+        let logits = match &self.weights.head {
+            Some(head) => self.linear(&x, head)?,
+            None => self.kernels.linear(&x, &self.weights.embedding, None)?,
+        };
+        let logits = self.times(logits, self.spec.multipliers.logits)?;
+        match self.spec.logit_cap {
+            Some(cap) => self.kernels.soft_cap(logits, cap),
+            None => Ok(logits),
         }
     }
 
@@ -417,6 +523,14 @@ impl<K: Kernels> Decoder<K> {
 
 fn weight_and_bias<K: Kernels>(linear: &Linear<K::Matrix, K::Vector>) -> (&K::Matrix, Option<&K::Vector>) {
     (&linear.weight, linear.bias.as_ref())
+}
+
+/// Indices of the `count` largest, of equals the first.
+fn largest(values: &[f32], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[b].total_cmp(&values[a]).then(a.cmp(&b)));
+    order.truncate(count);
+    order
 }
 
 fn two<A>(arrays: Vec<A>) -> Result<[A; 2]> {

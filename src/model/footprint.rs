@@ -35,7 +35,10 @@ impl Footprint {
         let mlp = if spec.mlp.gated { 2 * spec.mlp.width } else { spec.mlp.width };
         // Residual, its normalised copy, the result of a sub-layer and one more in flight; projections and z; the
         // inside of the MLP; angles. Buffers are kept for use again, so both sub-layers count.
-        let tables = if matches!(spec.positions, Positions::Rotary(_)) { spec.head_width } else { spec.width };
+        let tables = match &spec.positions {
+            Positions::Rotary(tables) => tables.len() * spec.head_width,
+            Positions::Learned { .. } => spec.width,
+        };
         let row = 5 * spec.width + (heads + spec.heads) * spec.head_width + mlp + tables;
         let logits = crate::model::LOGIT_ROWS * (spec.vocab + spec.width);
         Self { weights: 0, reading: 0, row: 4 * row, fixed: 4 * logits + (16 << 20) }

@@ -135,7 +135,7 @@ fn inspect(folder: &Path) -> Result<Inspected> {
     let family = Family::of(&config)?;
     let described = family.describe(&config)?;
     let files = WeightFiles::open(folder)?;
-    let stored = check_names(family, &described.weights, &files, folder)?;
+    let stored = check_names(family, &described, &files, folder)?;
     Ok(Inspected { described, files, stored })
 }
 
@@ -254,12 +254,12 @@ fn uses(weights: &Weights<Source, Source>) -> Result<Vec<(String, usize)>> {
 /// shape or type, or not part of the model.
 fn check_names(
     family: &Family,
-    weights: &Weights<Source, Source>,
+    described: &Described,
     files: &WeightFiles,
     folder: &Path,
 ) -> Result<BTreeMap<String, String>> {
     let mut lister = Lister(Vec::new());
-    weights.convert(&mut lister)?;
+    described.weights.convert(&mut lister)?;
     let mut stored = BTreeMap::new();
     let mut problems = Vec::new();
     let wanted: BTreeMap<String, Vec<usize>> = lister.0.into_iter().collect();
@@ -287,7 +287,7 @@ fn check_names(
         stored.insert(wanted.clone(), name.to_owned());
     }
     let used: BTreeSet<&String> = stored.values().collect();
-    let tied_copy = |name: &str| weights.head.is_none() && ["lm_head.weight", "embed_out.weight"].contains(&name);
+    let tied_copy = |name: &str| described.spec.tied_head && ["lm_head.weight", "embed_out.weight"].contains(&name);
     let known = |name: &str| family.buffers.iter().any(|end| name.ends_with(end)) || tied_copy(name);
     for (name, info) in files.tensors() {
         if !used.contains(name) && !known(name) {

@@ -22,6 +22,8 @@ pub use cache::{Cache, Sequence};
 pub use decoder::{Decoder, LOGIT_ROWS};
 pub use footprint::Footprint;
 pub use load::{LoadOptions, Loaded, check, load};
-pub use spec::{BlockOrder, DecoderSpec, MlpSpec, NormSpec, Positions};
+pub use spec::{
+    AttentionSpec, BlockOrder, DecoderSpec, MixtureSpec, MlpSpec, Multipliers, NormSpec, Positions, QueryKeyNorm,
+};
 pub use taps::Taps;
-pub use weights::{AttentionWeights, BlockWeights, Linear, MlpWeights, NormWeights, Source, Weights};
+pub use weights::{AttentionWeights, BlockWeights, DenseWeights, Linear, MlpWeights, NormWeights, Source, Weights};

@@ -189,6 +189,8 @@ pub(crate) fn check(spec: &DecoderSpec, captures: &[Site], edits: &[Edit]) -> Re
 }
 
 fn absent(spec: &DecoderSpec, site: Site) -> Option<String> {
+    use BlockSite::{Ln1Normalized, Ln1PostNormalized, Ln1PostScale, Ln1Scale};
+    use BlockSite::{Ln2Normalized, Ln2PostNormalized, Ln2PostScale, Ln2Scale};
     match site {
         Site::PosEmbed if !matches!(spec.positions, PositionKind::Learned { .. }) => {
             Some("positions are not learned".to_owned())
@@ -199,6 +201,17 @@ fn absent(spec: &DecoderSpec, site: Site) -> Option<String> {
         }
         Site::Block(_, BlockSite::RotQ | BlockSite::RotK) if !matches!(spec.positions, PositionKind::Rotary(_)) => {
             Some("positions are not rotary".to_owned())
+        }
+        Site::Block(_, Ln1Scale | Ln1Normalized | Ln2Scale | Ln2Normalized) if !spec.norm.before => {
+            Some("there is no norm before attention and MLP".to_owned())
+        }
+        Site::Block(_, Ln1PostScale | Ln1PostNormalized | Ln2PostScale | Ln2PostNormalized) if !spec.norm.after => {
+            Some("there is no norm after attention and MLP".to_owned())
+        }
+        Site::Block(layer, BlockSite::MlpPre | BlockSite::MlpPreLinear | BlockSite::MlpPost)
+            if spec.mlp.mixture.as_ref().is_some_and(|mixture| mixture.layers[layer]) =>
+        {
+            Some("the MLP is a mixture of experts, which see different rows".to_owned())
         }
         Site::Block(_, BlockSite::MlpPreLinear) if !spec.mlp.gated => Some("the MLP is not gated".to_owned()),
         Site::Block(_, BlockSite::AttnIn) if spec.heads != spec.kv_heads => {

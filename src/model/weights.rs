@@ -28,7 +28,7 @@ impl Source {
     pub(crate) fn matrix_shape(&self) -> [usize; 2] {
         let (rows, columns) = (self.shape[0], self.shape.get(1).copied().unwrap_or(1));
         match self.view {
-            View::Whole => [rows, columns],
+            View::Whole | View::PlusOne => [rows, columns],
             View::Columns { len, .. } => [len, rows],
             View::Entries { len, .. } => [len, columns],
             View::HeadPart { heads, width, .. } => [heads * width, columns],
@@ -48,12 +48,14 @@ pub struct Weights<M, V> {
     pub head: Option<Linear<M, V>>,
 }
 
-/// A norm before a sub-layer reads the residual; one after it works on what is added to the residual.
+/// A norm before a sub-layer works on what it reads of the residual, one after it on what it adds.
 pub struct BlockWeights<M, V> {
-    pub attention_norm: NormWeights<V>,
+    pub attention_norm: Option<NormWeights<V>>,
     pub attention: AttentionWeights<M, V>,
-    pub mlp_norm: NormWeights<V>,
+    pub attention_post_norm: Option<NormWeights<V>>,
+    pub mlp_norm: Option<NormWeights<V>>,
     pub mlp: MlpWeights<M, V>,
+    pub mlp_post_norm: Option<NormWeights<V>>,
 }
 
 pub struct AttentionWeights<M, V> {
@@ -61,9 +63,21 @@ pub struct AttentionWeights<M, V> {
     pub key: Linear<M, V>,
     pub value: Linear<M, V>,
     pub output: Linear<M, V>,
+    /// Norms of queries and of keys: none, one, or one for each head.
+    pub query_norms: Vec<NormWeights<V>>,
+    pub key_norms: Vec<NormWeights<V>>,
 }
 
-pub struct MlpWeights<M, V> {
+pub enum MlpWeights<M, V> {
+    Dense(DenseWeights<M, V>),
+    Mixture {
+        /// `[experts, width]`
+        router: M,
+        experts: Vec<DenseWeights<M, V>>,
+    },
+}
+
+pub struct DenseWeights<M, V> {
     pub gate: Option<Linear<M, V>>,
     pub up: Linear<M, V>,
     pub down: Linear<M, V>,
@@ -75,7 +89,7 @@ pub struct Linear<M, V> {
 }
 
 pub struct NormWeights<V> {
-    pub gain: V,
+    pub gain: Option<V>,
     pub bias: Option<V>,
 }
 
@@ -99,21 +113,48 @@ impl<M, V> Weights<M, V> {
 
 impl<M, V> BlockWeights<M, V> {
     fn convert<N, W>(&self, to: &mut dyn Convert<M, V, N, W>) -> Result<BlockWeights<N, W>> {
-        let (attention, mlp) = (&self.attention, &self.mlp);
         Ok(BlockWeights {
-            attention_norm: self.attention_norm.convert(to)?,
-            attention: AttentionWeights {
-                query: attention.query.convert(to)?,
-                key: attention.key.convert(to)?,
-                value: attention.value.convert(to)?,
-                output: attention.output.convert(to)?,
+            attention_norm: optional(self.attention_norm.as_ref(), to)?,
+            attention: self.attention.convert(to)?,
+            attention_post_norm: optional(self.attention_post_norm.as_ref(), to)?,
+            mlp_norm: optional(self.mlp_norm.as_ref(), to)?,
+            mlp: self.mlp.convert(to)?,
+            mlp_post_norm: optional(self.mlp_post_norm.as_ref(), to)?,
+        })
+    }
+}
+
+impl<M, V> AttentionWeights<M, V> {
+    fn convert<N, W>(&self, to: &mut dyn Convert<M, V, N, W>) -> Result<AttentionWeights<N, W>> {
+        Ok(AttentionWeights {
+            query: self.query.convert(to)?,
+            key: self.key.convert(to)?,
+            value: self.value.convert(to)?,
+            output: self.output.convert(to)?,
+            query_norms: self.query_norms.iter().map(|norm| norm.convert(to)).collect::<Result<_>>()?,
+            key_norms: self.key_norms.iter().map(|norm| norm.convert(to)).collect::<Result<_>>()?,
+        })
+    }
+}
+
+impl<M, V> MlpWeights<M, V> {
+    fn convert<N, W>(&self, to: &mut dyn Convert<M, V, N, W>) -> Result<MlpWeights<N, W>> {
+        Ok(match self {
+            Self::Dense(dense) => MlpWeights::Dense(dense.convert(to)?),
+            Self::Mixture { router, experts } => MlpWeights::Mixture {
+                router: to.matrix(router)?,
+                experts: experts.iter().map(|expert| expert.convert(to)).collect::<Result<_>>()?,
             },
-            mlp_norm: self.mlp_norm.convert(to)?,
-            mlp: MlpWeights {
-                gate: mlp.gate.as_ref().map(|gate| gate.convert(to)).transpose()?,
-                up: mlp.up.convert(to)?,
-                down: mlp.down.convert(to)?,
-            },
+        })
+    }
+}
+
+impl<M, V> DenseWeights<M, V> {
+    fn convert<N, W>(&self, to: &mut dyn Convert<M, V, N, W>) -> Result<DenseWeights<N, W>> {
+        Ok(DenseWeights {
+            gate: self.gate.as_ref().map(|gate| gate.convert(to)).transpose()?,
+            up: self.up.convert(to)?,
+            down: self.down.convert(to)?,
         })
     }
 }
@@ -130,8 +171,15 @@ impl<M, V> Linear<M, V> {
 impl<V> NormWeights<V> {
     fn convert<M, N, W>(&self, to: &mut dyn Convert<M, V, N, W>) -> Result<NormWeights<W>> {
         Ok(NormWeights {
-            gain: to.vector(&self.gain)?,
+            gain: self.gain.as_ref().map(|gain| to.vector(gain)).transpose()?,
             bias: self.bias.as_ref().map(|bias| to.vector(bias)).transpose()?,
         })
     }
+}
+
+fn optional<M, V, N, W>(
+    norm: Option<&NormWeights<V>>,
+    to: &mut dyn Convert<M, V, N, W>,
+) -> Result<Option<NormWeights<W>>> {
+    norm.map(|norm| norm.convert(to)).transpose()
 }

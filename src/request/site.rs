@@ -52,8 +52,12 @@ pub enum BlockSite {
     MlpPost,
     Ln1Scale,
     Ln1Normalized,
+    Ln1PostScale,
+    Ln1PostNormalized,
     Ln2Scale,
     Ln2Normalized,
+    Ln2PostScale,
+    Ln2PostNormalized,
 }
 
 /// Everything that is known about a block site's names.
@@ -86,15 +90,17 @@ block_sites! {
     VInput "hook_v_input" "v_input" Some("attn.v.hook_in"), "S,G,D" "residual before ln1, per value head";
     Ln1Scale "ln1.hook_scale" "scale ln1" None, "S,1" "denominator of the norm before attention";
     Ln1Normalized "ln1.hook_normalized" "normalized ln1" Some("ln1.hook_out"), "S,D" "normalised residual, gain and bias applied";
-    Q "attn.hook_q" "q" Some("attn.q.hook_out"), "S,H,h" "queries before rotary";
-    K "attn.hook_k" "k" Some("attn.k.hook_out"), "S,G,h" "keys before rotary";
-    V "attn.hook_v" "v" Some("attn.v.hook_out"), "S,G,h" "values";
+    Q "attn.hook_q" "q" Some("attn.q.hook_out"), "S,H,h" "queries before norm, clip and rotary";
+    K "attn.hook_k" "k" Some("attn.k.hook_out"), "S,G,h" "keys before norm, clip and rotary";
+    V "attn.hook_v" "v" Some("attn.v.hook_out"), "S,G,h" "values, before they are clipped";
     RotQ "attn.hook_rot_q" "rot_q" None, "S,H,h" "queries after rotary";
     RotK "attn.hook_rot_k" "rot_k" None, "S,G,h" "keys after rotary";
     AttnScores "attn.hook_attn_scores" "attn_scores" None, "H,S,S" "before softmax; masked entries are -inf";
     Pattern "attn.hook_pattern" "pattern" None, "H,S,S" "after softmax";
     Z "attn.hook_z" "z" Some("attn.o.hook_in"), "S,H,h" "weighted values before the output projection";
     Result "attn.hook_result" "result" None, "S,H,D" "each head's share of the output projection, without bias";
+    Ln1PostScale "ln1_post.hook_scale" "scale ln1_post" None, "S,1" "denominator of the norm after attention";
+    Ln1PostNormalized "ln1_post.hook_normalized" "normalized ln1_post" Some("ln1_post.hook_out"), "S,D" "attention output, normalised, gain applied";
     AttnOut "hook_attn_out" "attn_out" Some("attn.hook_out"), "S,D" "attention output as added to the residual";
     ResidMid "hook_resid_mid" "resid_mid" None, "S,D" "after the attention is added; absent in parallel blocks";
     MlpIn "hook_mlp_in" "mlp_in" None, "S,D" "residual before ln2";
@@ -103,6 +109,8 @@ block_sites! {
     MlpPre "mlp.hook_pre" "pre" None, "S,M" "before the activation (of the gate, in a gated MLP)";
     MlpPreLinear "mlp.hook_pre_linear" "pre_linear" None, "S,M" "the branch without activation, in a gated MLP";
     MlpPost "mlp.hook_post" "post" None, "S,M" "input of the down projection";
+    Ln2PostScale "ln2_post.hook_scale" "scale ln2_post" None, "S,1" "denominator of the norm after the MLP";
+    Ln2PostNormalized "ln2_post.hook_normalized" "normalized ln2_post" Some("ln2_post.hook_out"), "S,D" "MLP output, normalised, gain applied";
     MlpOut "hook_mlp_out" "mlp_out" Some("mlp.hook_out"), "S,D" "MLP output as added to the residual";
     ResidPost "hook_resid_post" "resid_post" Some("hook_out"), "S,D" "residual leaving the block";
 }

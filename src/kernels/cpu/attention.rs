@@ -11,15 +11,17 @@
 //! rows   │  header  │ question │ shared │◣  │     position; the rest is a small triangle, row by row
 //!        └──────────┴──────────┴────────┴───┘
 //! ```
+//! With a window a row's first columns are not seen either. Their probabilities are set to zero, and a tile begins where
+//! its first row does: adding zero times a finite value changes no bit.
 
 use super::array::Scratch;
 use super::isa::Isa;
 use super::kv::Kv;
-use super::math::scaled_softmax;
+use super::math::{scaled_softmax, soft_cap};
 use super::packed::PANEL;
 use super::pool::{Output, Pool};
 use super::tile::{Start, Tile, most_rows, strip};
-use crate::kernels::Branch;
+use crate::kernels::{Branch, Scoring};
 
 /// Rows whose scores are held at once, and the bytes of these scores.
 const BLOCK: usize = 84;
@@ -47,7 +49,7 @@ pub(super) fn attention(
     branches: &[Branch<'_, Kv>],
     (heads, width): (usize, usize),
     q: &[f32],
-    factor: f32,
+    scoring: Scoring,
     out: &mut [f32],
 ) {
     let Some(kv_heads) = branches.first().and_then(|branch| branch.segments.first()).map(|kv| kv.heads()) else {
@@ -76,7 +78,7 @@ pub(super) fn attention(
     let per_group = heads / kv_heads;
     pool.run(tasks.len(), |index| {
         let task = &tasks[index];
-        let work = Work { isa, branch: &branches[task.branch], group: task.group, ld: heads * width, factor };
+        let work = Work { isa, branch: &branches[task.branch], group: task.group, ld: heads * width, scoring };
         let mut scores = Scratch::take(work.scores_needed((task.to - task.from).max(per_group)));
         let at = |row: usize, head: usize| ((work.branch.first + row) * heads + head) * width;
         let heads_of_group = task.group * per_group..(task.group + 1) * per_group;
@@ -108,7 +110,7 @@ struct Work<'a> {
     branch: &'a Branch<'a, Kv>,
     group: usize,
     ld: usize,
-    factor: f32,
+    scoring: Scoring,
 }
 
 impl Work<'_> {
@@ -127,22 +129,35 @@ impl Work<'_> {
         self.scores(block, q, scores);
         for index in 0..(block.to - block.from) * block.copies {
             let row = block.from + index / block.copies;
-            let seen = &mut scores[index * ld..][..=(before + row)];
-            scaled_softmax(self.isa, seen, self.factor);
+            let (first, mut factor) = (self.first_seen(row), self.scoring.scale as f32);
+            // Sums have sixteen lanes by absolute position, also where the first of them see nothing.
+            let (hidden, seen) = scores[index * ld..][..=(before + row)].split_at_mut(first / 16 * 16);
+            hidden[self.first_seen(block.from).min(first / 16 * 16)..].fill(0.0);
+            if let Some(cap) = self.scoring.cap {
+                soft_cap(self.isa, seen, factor, cap as f32);
+                factor = 1.0;
+            }
+            seen[..first % 16].fill(f32::NEG_INFINITY);
+            scaled_softmax(self.isa, seen, factor);
         }
         self.values(block, scores, out);
+    }
+
+    /// The first position that a row of the branch sees.
+    fn first_seen(&self, row: usize) -> usize {
+        self.scoring.first_seen(positions(self.branch) - self.branch.rows + row)
     }
 
     /// Unscaled scores against the positions that the rows see.
     fn scores(&self, block: &Block, q: &[f32], scores: &mut [f32]) {
         let (ld, rows) = (self.score_ld(), block.to - block.from);
-        let last = self.branch.segments.len() - 1;
+        let (last, first_seen) = (self.branch.segments.len() - 1, self.first_seen(block.from));
         let mut column = 0;
         for (index, kv) in self.branch.segments.iter().enumerate() {
             // Positions of the own segment that stand before this pass.
             let earlier = if index == last { kv.length() - self.branch.rows } else { kv.length() };
             let seen = if index == last { earlier + block.to } else { kv.length() };
-            for p in 0..seen.div_ceil(PANEL) {
+            for p in first_seen.saturating_sub(column) / PANEL..seen.div_ceil(PANEL) {
                 // Earlier rows see no key of this panel.
                 let skipped =
                     if block.copies > 1 { 0 } else { (p * PANEL).saturating_sub(earlier + block.from).min(rows) };
@@ -180,13 +195,20 @@ impl Work<'_> {
             // Positions that every row of the tile from `top` on sees.
             let shared = |top: usize| if own { earlier + block.from + top / block.copies + 1 } else { kv.length() };
             let tiles = (0..all).step_by(tall).map(|top| (top, tall.min(all - top)));
-            let (panels, most) = (kv.width().div_ceil(PANEL), shared(all - 1));
-            for (p, position) in (0..panels).flat_map(|p| (0..most).step_by(NEAR).map(move |at| (p, at))) {
+            // Of those, the first.
+            let begin = |top: usize| self.first_seen(block.from + top / block.copies).saturating_sub(column);
+            let (panels, most, least) = (kv.width().div_ceil(PANEL), shared(all - 1), begin(0) / NEAR * NEAR);
+            for (p, near) in (0..panels).flat_map(|p| (least..most).step_by(NEAR).map(move |at| (p, at))) {
                 for (top, rows) in tiles.clone() {
                     let seen = shared(top);
+                    let (position, end) = (near.max(begin(top)), seen.min(near + NEAR));
+                    if position >= end {
+                        continue;
+                    }
+                    let first = column + position == self.first_seen(block.from + top / block.copies);
                     let tile = Tile {
                         rows,
-                        k: seen.saturating_sub(position).min(NEAR),
+                        k: end - position,
                         chunk: usize::MAX,
                         a: scores[top * ld + column + position..].as_ptr(),
                         lda: ld,
@@ -195,13 +217,13 @@ impl Work<'_> {
                         c: out.wrapping_add(top * block.ld + p * PANEL),
                         ldc: block.ld,
                         cols: PANEL.min(kv.width() - p * PANEL),
-                        start: if index == 0 && position == 0 { Start::Zero } else { Start::Carry },
+                        start: if first { Start::Zero } else { Start::Carry },
                         next: kv.value_panel(self.group, p, position + NEAR),
                         next_step: 4 * PANEL / all.div_ceil(tall),
                     };
                     // SAFETY: rows top..top + rows of scores and out, and this panel's columns.
                     unsafe { strip(self.isa, &tile) }
-                    let ends_here = own && block.copies == 1 && position < seen && seen <= position + NEAR;
+                    let ends_here = own && block.copies == 1 && end == seen;
                     for row in (1..rows).filter(|_| ends_here) {
                         let triangle = Tile {
                             rows: 1,
@@ -230,6 +252,13 @@ mod tests {
 
     #[test]
     fn is_its_definition_and_ignores_the_future_the_cut_and_the_neighbours() {
+        for (window, cap) in [(None, None), (Some(1), None), (Some(7), Some(0.5)), (Some(100), None), (None, Some(2.0))]
+        {
+            check(Scoring { scale: 0.15, window, cap });
+        }
+    }
+
+    fn check(scoring: Scoring) {
         let (positions, heads, kv_heads, width) = (203, 6, 2, 40);
         let some =
             |seed, heads: usize| wild(positions * heads * width, seed).iter().map(|x| x % 2.0).collect::<Vec<_>>();
@@ -240,6 +269,10 @@ mod tests {
             let mut p: Vec<f32> = (0..=row)
                 .map(|j| chain(&q[(row * heads + head) * width..][..width], &k[at(j)..][..width]) * 0.15)
                 .collect();
+            if let Some(cap) = scoring.cap {
+                soft_cap(Isa::Portable, &mut p, 1.0, cap as f32);
+            }
+            p[..scoring.window.map_or(0, |window| (row + 1).saturating_sub(window))].fill(f32::NEG_INFINITY);
             math::softmax(Isa::Portable, &mut p);
             want.extend((0..width).map(|d| chain(&p, &(0..=row).map(|j| v[at(j) + d]).collect::<Vec<_>>())));
         }
@@ -280,14 +313,14 @@ mod tests {
             }
             for pool in &pools {
                 let mut out = vec![f32::NAN; rows * ld];
-                attention(pool, isa, &branches, (heads, width), &queries, 0.15, &mut out);
+                attention(pool, isa, &branches, (heads, width), &queries, scoring, &mut out);
                 assert_eq!(bits(&out), wanted, "all at once, {isa:?}");
             }
             for branch in &branches {
                 let alone = [Branch { first: 0, rows: branch.rows, segments: branch.segments.clone() }];
                 let range = branch.first * ld..(branch.first + branch.rows) * ld;
                 let mut out = vec![f32::NAN; branch.rows * ld];
-                attention(&pools[1], isa, &alone, (heads, width), &queries[range.clone()], 0.15, &mut out);
+                attention(&pools[1], isa, &alone, (heads, width), &queries[range.clone()], scoring, &mut out);
                 assert_eq!(bits(&out), wanted[range], "{} rows alone, {isa:?}", branch.rows);
             }
         }

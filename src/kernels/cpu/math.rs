@@ -58,6 +58,16 @@ fn normal_cdf(x: f32) -> f32 {
     if z < 0.5 { near } else { far }
 }
 
+/// The hyperbolic tangent within 2 ulp: near zero an odd polynomial (Cephes, `tanhf.c`), else by [`exp`].
+#[inline(always)]
+fn tanh(x: f32) -> f32 {
+    let s = x * x;
+    let p = (-0.005_704_988_6_f32).mul_add(s, 0.020_639_088).mul_add(s, -0.053_739_715).mul_add(s, 0.133_314_42);
+    let near = (p.mul_add(s, -0.333_332_8) * s).mul_add(x, x);
+    let far = 1.0 - 2.0 / (exp(2.0 * x.abs()) + 1.0);
+    if x.abs() < 0.625 { near } else { far.copysign(x) }
+}
+
 #[inline(always)]
 fn lanes(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let mut sums = [0f32; LANES];
@@ -132,9 +142,40 @@ fn shift_body(row: &mut [f32], by: f32) {
 }
 
 #[inline(always)]
-fn norm_body(row: &mut [f32], scale: f32, gain: &[f32], bias: Option<&[f32]>) {
-    for (x, gain) in row.iter_mut().zip(gain) {
-        *x = *x / scale * gain;
+fn scale_body(row: &mut [f32], by: f32) {
+    for x in row {
+        *x *= by;
+    }
+}
+
+#[inline(always)]
+fn divide_body(row: &mut [f32], by: f32) {
+    for x in row {
+        *x /= by;
+    }
+}
+
+#[inline(always)]
+fn clip_body(row: &mut [f32], limit: f32) {
+    for x in row {
+        // Not `clamp`: NaN stays NaN either way, and this vectorises.
+        *x = if *x > limit { limit } else { *x };
+        *x = if *x < -limit { -limit } else { *x };
+    }
+}
+
+#[inline(always)]
+fn soft_cap_body(row: &mut [f32], by: f32, cap: f32) {
+    for x in row {
+        *x = tanh(*x * by / cap) * cap;
+    }
+}
+
+#[inline(always)]
+fn norm_body(row: &mut [f32], scale: f32, gain: Option<&[f32]>, bias: Option<&[f32]>) {
+    match gain {
+        Some(gain) => row.iter_mut().zip(gain).for_each(|(x, gain)| *x = *x / scale * gain),
+        None => divide_body(row, scale),
     }
     if let Some(bias) = bias {
         add_body(row, bias);
@@ -239,8 +280,13 @@ versions! {
     pub(super) fn scaled_softmax = scaled_softmax_body(row: &mut [f32], by: f32);
     /// Subtracts a number.
     pub(super) fn shift = shift_body(row: &mut [f32], by: f32);
+    pub(super) fn scale = scale_body(row: &mut [f32], by: f32);
+    pub(super) fn divide = divide_body(row: &mut [f32], by: f32);
+    pub(super) fn clip = clip_body(row: &mut [f32], limit: f32);
+    /// `cap * tanh(by * x / cap)`
+    pub(super) fn soft_cap = soft_cap_body(row: &mut [f32], by: f32, cap: f32);
     /// `x / scale * gain + bias`
-    pub(super) fn norm = norm_body(row: &mut [f32], scale: f32, gain: &[f32], bias: Option<&[f32]>);
+    pub(super) fn norm = norm_body(row: &mut [f32], scale: f32, gain: Option<&[f32]>, bias: Option<&[f32]>);
     pub(super) fn add = add_body(row: &mut [f32], other: &[f32]);
     pub(super) fn multiply = multiply_body(row: &mut [f32], other: &[f32]);
     pub(super) fn activate = activate_body(row: &mut [f32], kind: Activation);
@@ -312,6 +358,17 @@ mod tests {
     }
 
     #[test]
+    fn tanh_is_within_its_bound() {
+        for seed in 0..100 {
+            for x in wild(1001, seed).iter().map(|x| if seed % 2 == 0 { *x } else { x % 10.0 }) {
+                let (found, want) = (f64::from(tanh(x)), f64::from(x).tanh());
+                assert!((found - want).abs() <= 2.4e-7 * want.abs(), "tanh({x}) = {found}, not {want}");
+            }
+        }
+        assert!(tanh(f32::NAN).is_nan() && tanh(f32::INFINITY) == 1.0 && tanh(f32::NEG_INFINITY) == -1.0);
+    }
+
+    #[test]
     fn instruction_sets_agree_to_the_bit() {
         let small = |seed| -> Vec<f32> { wild(337, seed).iter().map(|x| x % 9.0).collect() };
         let (gain, bias) = (small(5), small(6));
@@ -325,10 +382,15 @@ mod tests {
             let mut row = small(2);
             out.extend([sum(isa, &row), sum_of_squares(isa, &row)]);
             softmax(isa, &mut row);
-            norm(isa, &mut row, 0.3, &gain, Some(&bias));
+            norm(isa, &mut row, 0.3, Some(&gain), Some(&bias));
+            norm(isa, &mut row, 0.7, None, None);
             multiply(isa, &mut row, &gain);
             add(isa, &mut row, &bias);
             shift(isa, &mut row, 0.7);
+            soft_cap(isa, &mut row, 1.3, 0.9);
+            clip(isa, &mut row, 0.5);
+            scale(isa, &mut row, 0.3);
+            divide(isa, &mut row, 0.7);
             scaled_softmax(isa, &mut row, 0.1);
             out.extend(row);
             bits(&out)

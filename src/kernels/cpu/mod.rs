@@ -29,7 +29,7 @@ use std::sync::Arc;
 
 use pool::Output;
 
-use super::{Activation, Branch, Kernels, LogitRow, RawTensor, RotaryRows, View};
+use super::{Activation, Branch, Kernels, LogitRow, RawTensor, RotaryRows, Scoring, View};
 use crate::ckpt::Dtype;
 use crate::error::{Error, Result};
 use crate::request::SiteValues;
@@ -126,6 +126,7 @@ impl Kernels for Cpu {
         let by_columns = Stored { row_step: 1, k_step: columns, ..by_rows };
         Ok(match view {
             View::Whole => Packed::pack(pool, rows, columns, |row| row, by_rows),
+            View::PlusOne => return Err(Error::internal("a matrix less one")),
             View::Columns { start, len } => Packed::pack(pool, len, rows, |row| start + row, by_columns),
             View::Entries { start, len } => Packed::pack(pool, len, columns, |row| start + row, by_rows),
             View::HeadPart { part, parts, heads, width } => {
@@ -138,6 +139,7 @@ impl Kernels for Cpu {
         let values = crate::ckpt::widen(raw.dtype, &raw.bytes);
         Ok(match view {
             View::Whole => values,
+            View::PlusOne => values.into_iter().map(|value| value + 1.0).collect(),
             View::Columns { start, len } | View::Entries { start, len } => values[start..start + len].to_vec(),
             View::HeadPart { part, parts, heads, width } => {
                 (0..heads * width).map(|row| values[head_part(row, part, parts, width)]).collect()
@@ -206,12 +208,13 @@ impl Kernels for Cpu {
         }))
     }
 
-    fn norm_apply(&self, x: &Array, scale: &Array, gain: &Vec<f32>, bias: Option<&Vec<f32>>) -> Result<Array> {
+    fn norm_apply(&self, x: &Array, scale: &Array, gain: Option<&Vec<f32>>, bias: Option<&Vec<f32>>) -> Result<Array> {
         let (width, scales) = (x.width(), scale.values());
+        let (gain, bias) = (gain.map(Vec::as_slice), bias.map(Vec::as_slice));
         Ok(Array::build(x.shape.clone(), |out| {
             self.each_row(out, width, |index, row| {
                 row.copy_from_slice(&x.values()[index * width..][..width]);
-                math::norm(self.isa, row, scales[index], gain, bias.map(Vec::as_slice));
+                math::norm(self.isa, row, scales[index], gain, bias);
             });
         }))
     }
@@ -264,14 +267,14 @@ impl Kernels for Cpu {
         Ok((keys, Array::from_values(shape, &values)))
     }
 
-    fn attention(&self, q: &Array, branches: &[Branch<'_, Kv>], scale: f64) -> Result<Array> {
+    fn attention(&self, q: &Array, branches: &[Branch<'_, Kv>], scoring: Scoring) -> Result<Array> {
         let shape = (q.shape[1], q.shape[2]);
         Ok(Array::build(q.shape.clone(), |out| {
-            attention::attention(&self.pool, self.isa, branches, shape, q.values(), scale as f32, out);
+            attention::attention(&self.pool, self.isa, branches, shape, q.values(), scoring, out);
         }))
     }
 
-    fn attention_scores(&self, q: &Array, k: &Array, scale: f64) -> Result<Array> {
+    fn attention_scores(&self, q: &Array, k: &Array, scoring: Scoring) -> Result<Array> {
         let (rows, heads, width) = (q.shape[0], q.shape[1], q.shape[2]);
         let (positions, kv_heads) = (k.shape[0], k.shape[1]);
         Ok(Array::build(vec![heads, rows, positions], |out| {
@@ -279,11 +282,18 @@ impl Kernels for Cpu {
                 let keys = &k.values()[head * kv_heads / heads * width..];
                 for (row, scores) in out.chunks_exact_mut(positions).enumerate() {
                     let q = &q.values()[(row * heads + head) * width..][..width];
-                    let seen = positions - rows + row + 1;
-                    for (score, key) in scores.iter_mut().zip(keys.chunks(kv_heads * width)).take(seen) {
-                        *score = q.iter().zip(key).fold(0.0f32, |sum, (q, k)| q.mul_add(*k, sum)) * scale as f32;
+                    let position = positions - rows + row;
+                    let seen = scoring.first_seen(position)..position + 1;
+                    scores.fill(f32::NEG_INFINITY);
+                    for (score, key) in scores.iter_mut().zip(keys.chunks(kv_heads * width)).take(seen.end) {
+                        *score = q.iter().zip(key).fold(0.0f32, |sum, (q, k)| q.mul_add(*k, sum));
                     }
-                    scores[seen..].fill(f32::NEG_INFINITY);
+                    let (seen_scores, scale) = (&mut scores[..seen.end], scoring.scale as f32);
+                    match scoring.cap {
+                        Some(cap) => math::soft_cap(self.isa, seen_scores, scale, cap as f32),
+                        None => math::scale(self.isa, seen_scores, scale),
+                    }
+                    scores[..seen.start].fill(f32::NEG_INFINITY);
                 }
             }
         }))
@@ -330,6 +340,36 @@ impl Kernels for Cpu {
 
     fn gated(&self, gate: Array, up: &Array, kind: Activation) -> Result<Array> {
         self.zip_rows(gate, up, |gate, up| math::gated(self.isa, gate, up, kind))
+    }
+
+    fn scale(&self, x: Array, by: f64) -> Result<Array> {
+        Ok(self.map_rows(x, |_, row| math::scale(self.isa, row, by as f32)))
+    }
+
+    fn clip(&self, x: Array, limit: f64) -> Result<Array> {
+        Ok(self.map_rows(x, |_, row| math::clip(self.isa, row, limit as f32)))
+    }
+
+    fn soft_cap(&self, x: Array, cap: f64) -> Result<Array> {
+        Ok(self.map_rows(x, |_, row| math::soft_cap(self.isa, row, 1.0, cap as f32)))
+    }
+
+    fn share(&self, x: Array) -> Result<Array> {
+        Ok(self.map_rows(x, |_, row| {
+            let sum = math::sum(self.isa, row);
+            math::divide(self.isa, row, sum);
+        }))
+    }
+
+    fn add_rows(&self, x: Array, rows: &[usize], y: &Array, weights: &Array, column: usize) -> Result<Array> {
+        let (width, columns) = (x.width(), weights.width());
+        Ok(x.map(|values| {
+            for (&row, y) in rows.iter().zip(y.values().chunks_exact(width)) {
+                let weight = weights.values()[row * columns + column];
+                let own = &mut values[row * width..][..width];
+                own.iter_mut().zip(y).for_each(|(x, y)| *x += y * weight);
+            }
+        }))
     }
 
     fn add(&self, a: Array, b: &Array) -> Result<Array> {

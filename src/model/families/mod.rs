@@ -2,15 +2,24 @@
 //!
 //! To add a family, write one file beside these and one line in [`FAMILIES`].
 
+mod gemma;
 mod gpt2;
 mod gpt_neox;
+mod granite;
 mod llama;
+mod mistral;
+mod olmo;
+mod parts;
+mod phi;
+mod qwen;
+mod rope;
+mod stablelm;
 
 use super::spec::DecoderSpec;
 use super::weights::{Source, Weights};
 use crate::ckpt::{Config, ConfigReader};
 use crate::error::{Error, Result};
-use crate::kernels::{Activation, RotaryScaling};
+use crate::kernels::Activation;
 
 /// A spec, and where each of its weights is stored.
 pub struct Described {
@@ -32,7 +41,31 @@ pub struct Family {
 }
 
 /// Every supported family.
-pub const FAMILIES: &[Family] = &[llama::FAMILY, gpt2::FAMILY, gpt_neox::FAMILY];
+pub const FAMILIES: &[Family] = &[
+    llama::FAMILY,
+    mistral::MISTRAL,
+    mistral::MIXTRAL,
+    qwen::QWEN2,
+    qwen::QWEN3,
+    qwen::QWEN3_MOE,
+    olmo::OLMO,
+    olmo::OLMO2,
+    olmo::OLMO3,
+    olmo::OLMOE,
+    gemma::GEMMA2,
+    gemma::GEMMA3,
+    phi::FAMILY,
+    stablelm::FAMILY,
+    granite::FAMILY,
+    gpt2::FAMILY,
+    gpt_neox::FAMILY,
+];
+
+/// Tables that old checkpoints store and everybody computes anew.
+const ROTARY_BUFFERS: &[&str] = &["rotary_emb.inv_freq"];
+
+/// Ends of the names of architectures that predict the next token.
+const HEADS: [&str; 2] = ["ForCausalLM", "LMHeadModel"];
 
 impl Family {
     pub fn of(config: &Config) -> Result<&'static Self> {
@@ -51,8 +84,26 @@ impl Family {
         if config.values.contains_key("quantization_config") {
             reader.refuse("quantization_config", "expected plain weights");
         }
+        if let Some(names) = reader.texts("architectures")
+            && !names.iter().any(|name| HEADS.iter().any(|head| name.ends_with(head)))
+        {
+            reader.refuse("architectures", "expected a causal language model");
+        }
         let described = (self.read)(&mut reader);
         let spec = &described.spec;
+        if spec.layers > parts::MOST_LAYERS {
+            reader.problem(
+                "num_hidden_layers",
+                &format!("expected at most {}, found {}", parts::MOST_LAYERS, spec.layers),
+            );
+        }
+        if let Some(mixture) = &spec.mlp.mixture
+            && (mixture.chosen > mixture.experts || mixture.experts > parts::MOST_EXPERTS)
+        {
+            let most = mixture.experts.min(parts::MOST_EXPERTS);
+            let found = mixture.chosen.max(mixture.experts);
+            reader.problem("num_experts_per_tok", &format!("expected at most {most} experts, found {found}"));
+        }
         if !spec.heads.is_multiple_of(spec.kv_heads) {
             reader.problem(
                 "num_key_value_heads",
@@ -73,104 +124,6 @@ fn activation(reader: &mut ConfigReader<'_>, key: &str, default: &'static str) -
         let known: Vec<&str> = Activation::NAMES.iter().map(|(name, _)| *name).collect();
         reader.refuse(key, &format!("expected one of {}", known.join(", ")));
         Activation::Silu
-    }
-}
-
-/// Base, share of each head that turns, and scaling, from `rope_parameters` (transformers 5) or from `rope_scaling`
-/// and the family's own keys (transformers 4).
-struct Rope {
-    theta: f64,
-    fraction: f64,
-    scaling: RotaryScaling,
-}
-
-fn rope(reader: &mut ConfigReader<'_>, theta_key: &str, fraction_key: &str, default_fraction: f64) -> Rope {
-    let theta = reader.number_or(theta_key, 10_000.0);
-    let fraction = reader.number_or(fraction_key, default_fraction);
-    let context = reader.optional_count("max_position_embeddings");
-    let Some((key, object)) =
-        ["rope_parameters", "rope_scaling"].into_iter().find_map(|key| Some((key, reader.object(key)?)))
-    else {
-        return checked(reader, Rope { theta, fraction, scaling: RotaryScaling::None });
-    };
-    let mut inner = reader.nested(object);
-    let theta = inner.number_or("rope_theta", theta);
-    let fraction = inner.number_or("partial_rotary_factor", fraction);
-    // Old configurations say `type`.
-    let kind = inner.text_or(if inner.has("rope_type") { "rope_type" } else { "type" }, "default");
-    let scaling = match kind {
-        "default" => RotaryScaling::None,
-        "linear" => RotaryScaling::Linear { factor: positive(&mut inner, "factor", None) },
-        "llama3" => RotaryScaling::Llama3 {
-            factor: positive(&mut inner, "factor", None),
-            low_freq_factor: positive(&mut inner, "low_freq_factor", None),
-            high_freq_factor: positive(&mut inner, "high_freq_factor", None),
-            original_context: positive(&mut inner, "original_max_position_embeddings", None),
-        },
-        "yarn" => yarn(&mut inner, context),
-        other => {
-            inner.problem(
-                "rope_type",
-                &format!("expected one of default, linear, llama3, yarn, found {other:?}{}", why_not(other)),
-            );
-            RotaryScaling::None
-        }
-    };
-    let problems = inner.into_problems();
-    reader.absorb(problems.into_iter().map(|p| p.help(format!("see `{key}`"))).collect());
-    checked(reader, Rope { theta, fraction, scaling })
-}
-
-fn checked(reader: &mut ConfigReader<'_>, rope: Rope) -> Rope {
-    if rope.theta <= 1.0 {
-        reader.problem("rope_theta", &format!("expected a number above 1, found {}", rope.theta));
-    }
-    if !(0.0..=1.0).contains(&rope.fraction) {
-        reader.problem("partial_rotary_factor", &format!("expected a share from 0 to 1, found {}", rope.fraction));
-    }
-    rope
-}
-
-/// YaRN with the defaults of transformers 5.23. The attention factor multiplies cosines and sines.
-fn yarn(inner: &mut ConfigReader<'_>, context: Option<usize>) -> RotaryScaling {
-    let factor = positive(inner, "factor", None);
-    let magnitude = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
-    let attention_factor = match (inner.has("attention_factor"), inner.has("mscale") && inner.has("mscale_all_dim")) {
-        (true, _) => positive(inner, "attention_factor", None),
-        (false, true) => {
-            magnitude(positive(inner, "mscale", None)) / magnitude(positive(inner, "mscale_all_dim", None))
-        }
-        (false, false) => magnitude(1.0),
-    };
-    RotaryScaling::Yarn {
-        factor,
-        beta_fast: positive(inner, "beta_fast", Some(32.0)),
-        beta_slow: positive(inner, "beta_slow", Some(1.0)),
-        original_context: positive(inner, "original_max_position_embeddings", context.map(|n| n as f64)),
-        truncate: inner.flag_or("truncate", true),
-        attention_factor,
-    }
-}
-
-fn positive(reader: &mut ConfigReader<'_>, key: &str, default: Option<f64>) -> f64 {
-    if !reader.has(key) && default.is_none() {
-        reader.problem(key, "expected a number above 0, found none");
-        return 1.0;
-    }
-    let value = reader.number_or(key, default.unwrap_or(1.0));
-    if value <= 0.0 {
-        reader.problem(key, &format!("expected a number above 0, found {value}"));
-        return 1.0;
-    }
-    value
-}
-
-fn why_not(kind: &str) -> &'static str {
-    match kind {
-        "dynamic" | "longrope" | "su" => {
-            ", which depends on the length of each text: a shared prefix would have no fixed meaning"
-        }
-        _ => "",
     }
 }
 
@@ -200,7 +153,7 @@ mod tests {
 
     #[test]
     fn unsupported_things_are_named_with_what_is_supported() {
-        assert!(message(r#"{"model_type": "mamba"}"#).contains("supported are llama, gpt2, gpt_neox"));
+        assert!(message(r#"{"model_type": "mamba"}"#).contains("supported are llama, mistral, mixtral, qwen2"));
         let llama = r#"{"model_type":"llama","hidden_size":8,"num_hidden_layers":1,"num_attention_heads":2,"intermediate_size":8,"vocab_size":9"#;
         let dynamic = message(&format!(r#"{llama},"rope_scaling":{{"type":"dynamic","factor":2.0}}}}"#));
         assert!(dynamic.contains("expected one of default, linear, llama3, yarn, found \"dynamic\""), "{dynamic}");
