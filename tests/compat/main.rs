@@ -10,6 +10,7 @@
 )]
 
 mod chat;
+mod configs;
 mod preprocess;
 mod prompts;
 mod random_checkpoint;

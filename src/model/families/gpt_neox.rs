@@ -10,6 +10,7 @@ use crate::model::weights::{AttentionWeights, BlockWeights, DenseWeights, Linear
 pub const FAMILY: Family = Family {
     model_type: "gpt_neox",
     examples: "Pythia, GPT-NeoX-20B",
+    about: "parallel blocks, partial rotary, query, key and value fused head by head",
     read,
     optional_prefix: "",
     buffers: &["attention.bias", "attention.masked_bias", "rotary_emb.inv_freq"],

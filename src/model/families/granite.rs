@@ -9,6 +9,7 @@ use crate::model::spec::{DecoderSpec, Multipliers, Positions};
 pub const FAMILY: Family = Family {
     model_type: "granite",
     examples: "Granite 3.x 2B, 8B",
+    about: "as llama, with constant multipliers of embeddings, scores, residual and logits",
     read,
     optional_prefix: "",
     buffers: ROTARY_BUFFERS,

@@ -33,6 +33,8 @@ pub struct Family {
     pub model_type: &'static str,
     /// Checkpoints in the family's layout.
     pub examples: &'static str,
+    /// What sets it apart.
+    pub about: &'static str,
     read: fn(&mut ConfigReader<'_>) -> Described,
     /// A prefix of tensor names that some checkpoints leave out.
     pub optional_prefix: &'static str,

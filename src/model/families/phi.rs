@@ -7,8 +7,14 @@ use crate::kernels::NormKind;
 use crate::model::spec::{BlockOrder, DecoderSpec, MlpSpec, Positions, QueryKeyNorm};
 use crate::model::weights::{BlockWeights, DenseWeights, Linear, MlpWeights, Weights};
 
-pub const FAMILY: Family =
-    Family { model_type: "phi", examples: "Phi-1, Phi-1.5, Phi-2", read, optional_prefix: "", buffers: ROTARY_BUFFERS };
+pub const FAMILY: Family = Family {
+    model_type: "phi",
+    examples: "Phi-1, Phi-1.5, Phi-2",
+    about: "parallel blocks with one norm, biases everywhere, partial rotary",
+    read,
+    optional_prefix: "",
+    buffers: ROTARY_BUFFERS,
+};
 
 fn read(config: &mut ConfigReader<'_>) -> Described {
     let shape = Shape::read(config);

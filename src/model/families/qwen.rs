@@ -10,17 +10,25 @@ use crate::model::weights::BlockWeights;
 pub const QWEN2: Family = Family {
     model_type: "qwen2",
     examples: "Qwen 1.5, Qwen 2, Qwen 2.5",
+    about: "as llama, with biases on query, key and value; windows in some layers",
     read: read_qwen2,
     optional_prefix: "",
     buffers: ROTARY_BUFFERS,
 };
 
-pub const QWEN3: Family =
-    Family { model_type: "qwen3", examples: "Qwen 3", read: read_qwen3, optional_prefix: "", buffers: ROTARY_BUFFERS };
+pub const QWEN3: Family = Family {
+    model_type: "qwen3",
+    examples: "Qwen 3",
+    about: "as llama, with norms of queries and keys head by head; windows in some layers",
+    read: read_qwen3,
+    optional_prefix: "",
+    buffers: ROTARY_BUFFERS,
+};
 
 pub const QWEN3_MOE: Family = Family {
     model_type: "qwen3_moe",
     examples: "Qwen 3 30B-A3B",
+    about: "as qwen3, with a mixture of experts in some layers",
     read: read_qwen3_moe,
     optional_prefix: "",
     buffers: ROTARY_BUFFERS,
