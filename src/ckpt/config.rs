@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::gguf::{GgufFile, is_gguf};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::util::files;
@@ -13,7 +14,7 @@ const MAX_CONFIG_BYTES: u64 = 4 << 20;
 /// Bound of every count in a configuration, so that products of two cannot overflow.
 const MAX_COUNT: u64 = 1 << 31;
 
-/// The parsed `config.json` of a folder.
+/// The `config.json` of a checkpoint.
 #[derive(Debug, Clone)]
 pub struct Config {
     pub path: PathBuf,
@@ -21,8 +22,12 @@ pub struct Config {
 }
 
 impl Config {
-    pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join("config.json");
+    /// Of a folder or of a GGUF file.
+    pub fn read(checkpoint: &Path) -> Result<Self> {
+        if is_gguf(checkpoint) {
+            return Ok(Self { path: checkpoint.to_path_buf(), values: GgufFile::open(checkpoint)?.config()? });
+        }
+        let path = checkpoint.join("config.json");
         let text = files::read_text(&path, MAX_CONFIG_BYTES)?;
         let values = serde_json::from_str::<Map<String, Value>>(&text)
             .map_err(|e| Error::bad(format!("expected a JSON object: {e}")).in_file(&path))?;
@@ -150,6 +155,11 @@ impl<'a> ConfigReader<'a> {
     /// A list of whole numbers, if there is one.
     pub fn whole_numbers(&mut self, key: &str) -> Option<Vec<usize>> {
         self.list(key, "whole numbers", |value| value.as_u64().map(|number| number as usize))
+    }
+
+    /// A list of finite numbers above 0, if there is one.
+    pub fn numbers(&mut self, key: &str) -> Option<Vec<f64>> {
+        self.list(key, "numbers above 0", |value| value.as_f64().filter(|number| number.is_finite() && *number > 0.0))
     }
 
     fn list<T>(&mut self, key: &str, of: &str, read: impl Fn(&'a Value) -> Option<T>) -> Option<Vec<T>> {

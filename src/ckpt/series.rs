@@ -4,17 +4,18 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
+use super::gguf::is_gguf;
 use crate::error::{Error, Result};
 use crate::util::files::{self, natural_cmp};
 
-/// One checkpoint folder and its place in a series. Run name, step and tokens seen are its identity for people;
+/// One checkpoint and its place in a series. Run name, step and tokens seen are its identity for people;
 /// the fingerprint of the weights is its identity for stored scores.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CheckpointRef {
     pub path: PathBuf,
     /// The training run: the name of the folder that holds the series.
     pub run: String,
-    /// The checkpoint folder's own name.
+    /// The checkpoint's own name: its folder's, or its file's without the ending.
     pub name: String,
     /// Optimizer steps, from `trainer_state.json` or the folder name.
     pub step: Option<u64>,
@@ -22,11 +23,14 @@ pub struct CheckpointRef {
     pub tokens: Option<u64>,
 }
 
-/// The checkpoints at `path`: the folder itself if it has a `config.json`, else its subfolders that have one, ordered
-/// by step (folders without a step come first, by natural name order).
+/// The checkpoints at `path`: the GGUF file or the folder itself if it has a `config.json`, else the folders with one
+/// and the GGUF files inside, ordered by step (those without a step come first, by natural name order).
 pub fn discover(path: &Path) -> Result<Vec<CheckpointRef>> {
+    if is_gguf(path) {
+        return Ok(vec![describe(path, &folder_name(path.parent().unwrap_or(path)))]);
+    }
     if !path.is_dir() {
-        return Err(Error::bad("expected a checkpoint folder, found none").in_file(path));
+        return Err(Error::bad("expected a checkpoint folder or a .gguf file, found none").in_file(path));
     }
     if path.join("config.json").is_file() {
         return Ok(vec![describe(path, &folder_name(path))]);
@@ -35,13 +39,13 @@ pub fn discover(path: &Path) -> Result<Vec<CheckpointRef>> {
     let entries = std::fs::read_dir(path).map_err(|e| Error::io("list", path, &e))?;
     let mut found = Vec::new();
     for entry in entries {
-        let folder = entry.map_err(|e| Error::io("list", path, &e))?.path();
-        if folder.join("config.json").is_file() {
-            found.push(describe(&folder, &run));
+        let inner = entry.map_err(|e| Error::io("list", path, &e))?.path();
+        if inner.join("config.json").is_file() || is_gguf(&inner) {
+            found.push(describe(&inner, &run));
         }
     }
     if found.is_empty() {
-        return Err(Error::bad("expected config.json in the folder or in its subfolders, found none")
+        return Err(Error::bad("expected config.json or .gguf files in the folder or in its subfolders, found none")
             .in_file(path)
             .help("name a Hugging Face checkpoint folder, or a folder of them"));
     }
@@ -56,7 +60,10 @@ fn folder_name(path: &Path) -> String {
 }
 
 fn describe(path: &Path, run: &str) -> CheckpointRef {
-    let name = folder_name(path);
+    let name = match path.file_stem().filter(|_| is_gguf(path)) {
+        Some(stem) => stem.to_string_lossy().into_owned(),
+        None => folder_name(path),
+    };
     let state = files::read_text(&path.join("trainer_state.json"), 256 << 20)
         .ok()
         .and_then(|text| serde_json::from_str::<Value>(&text).ok());

@@ -1,4 +1,4 @@
-//! Safetensors, single or sharded, read by position: no memory map, so a file that shrinks is an error, not a crash.
+//! Tensors by name, read by position: no memory map, so a file that shrinks is an error, not a crash.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use safetensors::tensor::Metadata;
 use serde_json::Value;
 
+use super::gguf::{self, GgufFile, Quant, is_gguf};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::util::files;
@@ -73,8 +74,17 @@ pub struct TensorInfo {
     pub dtype_name: String,
     pub shape: Vec<usize>,
     file: usize,
-    offset: u64,
-    bytes: usize,
+    place: Place,
+}
+
+#[derive(Debug, Clone)]
+enum Place {
+    /// As it is wanted.
+    Plain {
+        offset: u64,
+        bytes: usize,
+    },
+    Gguf(gguf::Place),
 }
 
 /// All tensors of a checkpoint, by name.
@@ -85,8 +95,12 @@ pub struct WeightFiles {
 }
 
 impl WeightFiles {
-    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names, and reads the headers.
+    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names, or a GGUF file, and reads the
+    /// headers.
     pub fn open(folder: &Path) -> Result<Self> {
+        if is_gguf(folder) {
+            return Self::open_gguf(folder);
+        }
         let single = folder.join("model.safetensors");
         let index = folder.join("model.safetensors.index.json");
         if single.exists() {
@@ -119,6 +133,22 @@ impl WeightFiles {
         Ok(this)
     }
 
+    fn open_gguf(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
+        let info = |tensor: gguf::Tensor| {
+            let dtype = match tensor.quant {
+                Quant::F16 => Dtype::F16,
+                Quant::Bf16 => Dtype::Bf16,
+                _ => Dtype::F32,
+            };
+            let place = Place::Gguf(tensor.place);
+            let dtype_name = tensor.stored.to_owned();
+            (tensor.name, TensorInfo { dtype: Some(dtype), dtype_name, shape: tensor.shape, file: 0, place })
+        };
+        let tensors = GgufFile::open(path)?.tensors()?.into_iter().map(info).collect();
+        Ok(Self { files: vec![(path.to_path_buf(), file)], tensors })
+    }
+
     fn open_shards(paths: &[PathBuf]) -> Result<Self> {
         let mut this = Self { files: Vec::new(), tensors: BTreeMap::new() };
         let mut problems = Vec::new();
@@ -134,8 +164,7 @@ impl WeightFiles {
                             dtype_name: format!("{:?}", info.dtype),
                             shape: info.shape.clone(),
                             file: number,
-                            offset: data_start + begin as u64,
-                            bytes: end - begin,
+                            place: Place::Plain { offset: data_start + begin as u64, bytes: end - begin },
                         };
                         if this.tensors.insert(name.clone(), tensor).is_some() {
                             problems.push(
@@ -172,10 +201,14 @@ impl WeightFiles {
         let info =
             self.get(name).ok_or_else(|| Error::internal(format!("tensor {name} was not checked before reading")))?;
         let (path, file) = &self.files[info.file];
-        let mut bytes = vec![0u8; info.bytes];
-        file.read_exact_at(&mut bytes, info.offset)
-            .map_err(|e| Error::io("read", path, &e).at(format!("tensor {name}")))?;
-        Ok(bytes)
+        let read = match &info.place {
+            Place::Plain { offset, bytes } => {
+                let mut buffer = vec![0u8; *bytes];
+                file.read_exact_at(&mut buffer, *offset).map(|()| buffer)
+            }
+            Place::Gguf(place) => place.read(file),
+        };
+        read.map_err(|e| Error::io("read", path, &e).at(format!("tensor {name}")))
     }
 }
 

@@ -22,6 +22,10 @@ pub enum RotaryScaling {
     Linear {
         factor: f64,
     },
+    /// Each frequency divided by a factor of its own (what GGUF stores of the next).
+    Divided {
+        by: Vec<f64>,
+    },
     /// Llama 3.1: low frequencies divided, high ones kept, a smooth band between.
     Llama3 {
         factor: f64,
@@ -57,6 +61,7 @@ impl RotarySpec {
         match &self.scaling {
             RotaryScaling::None => plain.map(|f| f as f32).collect(),
             RotaryScaling::Linear { factor } => plain.map(|f| (f / factor) as f32).collect(),
+            RotaryScaling::Divided { by } => plain.zip(by).map(|(f, by)| (f / by) as f32).collect(),
             RotaryScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => plain
                 .map(|f| {
                     let wavelength = 2.0 * PI / f;

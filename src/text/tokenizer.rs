@@ -1,10 +1,12 @@
-//! A checkpoint's tokenizer: `tokenizer.json` plus what `tokenizer_config.json` says about special tokens.
+//! A checkpoint's tokenizer: `tokenizer.json` plus what `tokenizer_config.json` says about special tokens, or what a GGUF
+//! file has in their place.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::chat::ChatTemplate;
+use crate::ckpt::{GgufFile, Vocabulary, is_gguf};
 use crate::error::{Error, Result};
 use crate::util::{files, hash};
 
@@ -29,39 +31,53 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a checkpoint folder.
-    pub fn open(folder: &Path) -> Result<Self> {
-        let path = folder.join("tokenizer.json");
+    /// Reads a checkpoint: a folder, or a GGUF file.
+    pub fn open(checkpoint: &Path) -> Result<Self> {
+        if is_gguf(checkpoint) {
+            let file = GgufFile::open(checkpoint)?;
+            let Vocabulary { tokenizer, config } = file.vocabulary()?;
+            let none = Map::new();
+            return Self::new(checkpoint, tokenizer.to_string().as_bytes(), &config, &none, &file.config()?);
+        }
+        let path = checkpoint.join("tokenizer.json");
         if !path.exists() {
             return Err(Error::bad("expected tokenizer.json, found none")
-                .in_file(folder)
+                .in_file(checkpoint)
                 .help("save the tokenizer beside the weights with transformers' `AutoTokenizer...save_pretrained`"));
         }
         let bytes = files::read_bounded(&path, MAX_TOKENIZER_BYTES)?;
+        let [config, specials, model] = ["tokenizer_config.json", "special_tokens_map.json", "config.json"]
+            .map(|name| optional_json(&checkpoint.join(name)));
+        Self::new(&path, &bytes, &config?, &specials?, &model?)
+    }
+
+    /// From a `tokenizer.json` at `path` and the settings beside it.
+    fn new(
+        path: &Path,
+        bytes: &[u8],
+        config: &Map<String, Value>,
+        specials: &Map<String, Value>,
+        model: &Map<String, Value>,
+    ) -> Result<Self> {
         let bad = |e: &dyn std::fmt::Display| {
-            Error::bad(format!("expected a tokenizer.json of the tokenizers library: {e}")).in_file(&path)
+            Error::bad(format!("expected a tokenizer.json of the tokenizers library: {e}")).in_file(path)
         };
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| bad(&e))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(bytes).map_err(|e| bad(&e))?;
         // Stored padding and truncation would silently change what is scored.
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| bad(&e))?;
         keep_offsets_whole(&mut inner).map_err(|e| bad(&e))?;
 
-        let config = optional_json(&folder.join("tokenizer_config.json"))?;
-        let specials = optional_json(&folder.join("special_tokens_map.json"))?;
-        let model = optional_json(&folder.join("config.json"))?;
-        let named = |key: &str| {
-            token_text(&config, key).or_else(|| token_text(&specials, key)).and_then(|text| inner.token_to_id(&text))
-        };
+        let text = |key: &str| token_text(config, key).or_else(|| token_text(specials, key));
+        let named = |key: &str| text(key).and_then(|text| inner.token_to_id(&text));
         let numbered = |key: &str| model.get(key).and_then(first_id);
         let bos = named("bos_token").or_else(|| numbered("bos_token_id"));
         let eos = named("eos_token").or_else(|| numbered("eos_token_id"));
-        let chat =
-            ChatTemplate::open(folder, &config, |key| token_text(&config, key).or_else(|| token_text(&specials, key)))?;
+        let chat = ChatTemplate::open(path.parent().unwrap_or(path), config, text)?;
         Ok(Self {
-            fingerprint: fingerprint(&bytes, &config),
+            fingerprint: fingerprint(bytes, config),
             inner,
-            path,
+            path: path.to_path_buf(),
             bos,
             eos,
             add_bos: None,

@@ -1,6 +1,7 @@
 //! What a run leaves, and that its bytes depend on nothing that they should not.
 
-use crate::support::{Bench, Ran, edit_json, example};
+use crate::shared::shared_data;
+use crate::support::{Bench, Ran, edit_json, example, fixtures, root};
 
 fn run(bench: &Bench, more: &[&str]) -> Ran {
     let suite = bench.suite("");
@@ -148,4 +149,24 @@ fn a_prompt_that_is_too_long_is_cut_and_says_so() {
     let scored = sample["outcome"]["cloze"]["log_probs"].as_array().unwrap().len();
     assert!(scored > 256 && sample["truncated"].as_u64().unwrap() > 0, "{scored} tokens, {}", sample["truncated"]);
     assert!(sample["outcome"]["cloze"]["log_probs"].as_array().unwrap().iter().all(|p| p.as_f64().unwrap() < 0.0));
+}
+
+/// The file that llama.cpp's tools made from a checkpoint has its record, to the byte; a quantised one has another.
+#[test]
+fn a_gguf_file_scores_as_the_checkpoint_that_it_was_made_from() {
+    let Some(data) = shared_data() else { return };
+    let bench = Bench::new();
+    let record = |checkpoint: &std::path::Path| {
+        let core = root().join("suites/core.toml");
+        let tasks = ["--task", "hellaswag", "--task", "gsm8k", "--limit", "6", "--data-dir", data.to_str().unwrap()];
+        let out = format!("of_{}", checkpoint.file_stem().unwrap().to_string_lossy());
+        let run = ["run", core.to_str().unwrap(), checkpoint.to_str().unwrap(), "--out", &out];
+        let ran = bench.veval(&[&run[..], &tasks].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let folder = std::fs::read_dir(bench.path(&out).join("core")).unwrap().next().unwrap().unwrap().path();
+        std::fs::read_to_string(folder.join("samples.jsonl")).unwrap()
+    };
+    let folder = record(&data.join("tiny-lm-stories260k-hf"));
+    assert!(record(&fixtures().join("gguf/stories-f32.gguf")) == folder, "another record");
+    assert!(record(&fixtures().join("gguf/stories-q8_0.gguf")) != folder, "the same record");
 }

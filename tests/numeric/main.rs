@@ -2,6 +2,7 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "generic tests take their backend")]
 
+mod gguf;
 mod invariance;
 mod parity;
 mod requests;

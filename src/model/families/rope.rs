@@ -67,6 +67,12 @@ impl Keys {
         if !(0.0..=1.0).contains(&fraction) {
             config.problem("partial_rotary_factor", &format!("expected a share from 0 to 1, found {fraction}"));
         }
+        if let RotaryScaling::Divided { by } = &scaling
+            && by.len() != head_width / 2
+        {
+            let message = format!("expected {} factors, found {}", head_width / 2, by.len());
+            config.problem("rope_scaling", &message);
+        }
         // transformers truncates the product; an odd number of turning entries has no halves.
         let dims = (head_width as f64 * fraction) as usize;
         if !dims.is_multiple_of(2) {
@@ -92,6 +98,7 @@ fn read_scaling(inner: &mut ConfigReader<'_>, context: Option<usize>) -> RotaryS
             high_freq_factor: positive(inner, "high_freq_factor", None),
             original_context: positive(inner, "original_max_position_embeddings", None),
         },
+        "divided" => RotaryScaling::Divided { by: inner.numbers("factors").unwrap_or_default() },
         "yarn" => yarn(inner, context),
         other => {
             inner.problem(

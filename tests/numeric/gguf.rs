@@ -1,0 +1,100 @@
+//! Files that llama.cpp's own tools wrote (`tests/oracle/gguf_files.py`): their logits, and the ids of their vocabularies.
+//!
+//! llama.cpp multiplies quantised weights with quantised activations. What is recorded is what it computes with the same
+//! weights as f32.
+
+use std::path::{Path, PathBuf};
+
+use safetensors::SafeTensors;
+use serde_json::Value;
+use veval::kernels::Kernels;
+use veval::kernels::candle::Candle;
+use veval::kernels::cpu::Cpu;
+use veval::lm::{LanguageModel, Local, LocalOptions, cpu};
+use veval::request::{Ask, Plan, Request, Response, Sampling, Sharing};
+use veval::text::Tokenizer;
+
+use crate::support::{largest_difference, open, run};
+
+fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/gguf")
+}
+
+fn expected() -> Value {
+    serde_json::from_str(&std::fs::read_to_string(fixtures().join("expected.json")).unwrap()).unwrap()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    value.as_array().unwrap().iter().map(|id| id.as_u64().unwrap() as u32).collect()
+}
+
+const MODELS: [&str; 4] = ["stories-f32", "stories-q8_0", "stories-q4_k_m", "tiny256-q4_k_s"];
+
+fn logits_equal<K: Kernels + Clone>(kernels: K) {
+    let bytes = std::fs::read(fixtures().join("logits.safetensors")).unwrap();
+    let (recorded, expected) = (SafeTensors::deserialize(&bytes).unwrap(), expected());
+    for name in MODELS {
+        let model = open(&fixtures().join(format!("{name}.gguf")), kernels.clone());
+        let (logits, _) = run(&model, &ids(&expected["models"][name]["input"]), &[], &[]);
+        let view = recorded.tensor(name).unwrap();
+        assert_eq!(logits.shape, view.shape());
+        let theirs: Vec<f32> = view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let difference = largest_difference(&logits.values, &theirs);
+        println!("{name}: logits differ by {difference}");
+        assert!(difference < 1e-4, "{name}: logits differ by {difference}");
+    }
+}
+
+#[test]
+fn logits_are_those_of_llama_cpp_with_the_same_weights() {
+    logits_equal(Cpu::default());
+    logits_equal(Candle::cpu());
+}
+
+#[test]
+fn generations_are_those_of_llama_cpp() {
+    let expected = expected();
+    for name in ["stories-f32", "stories-q8_0", "stories-q4_k_m"] {
+        let (path, recorded) = (fixtures().join(format!("{name}.gguf")), &expected["models"][name]);
+        let model = Local::open(&path, cpu(1).unwrap(), &LocalOptions::default()).unwrap();
+        let prompt = model.tokenizer().encode(recorded["greedy_prompt"].as_str().unwrap()).unwrap();
+        let wanted = ids(&recorded["greedy"]);
+        let ask = Ask::Generate { stop: Vec::new(), max_tokens: wanted.len(), sampling: Sampling::Greedy };
+        let plan = Plan::new(vec![Request::plain(prompt, ask)], Sharing::Prefixes);
+        let mut found = None;
+        model
+            .execute(&plan, &mut |answers| {
+                found = answers.into_iter().next();
+                Ok(())
+            })
+            .unwrap();
+        let Some((_, Response::Generate { tokens, text, .. })) = found else { panic!("{name}: no text") };
+        assert_eq!(tokens, wanted, "{name}");
+        assert_eq!(text.trim(), recorded["greedy_text"].as_str().unwrap().trim(), "{name}");
+    }
+}
+
+#[test]
+fn vocabularies_give_the_ids_of_llama_cpp() {
+    let expected = expected();
+    let texts = |key: &str| -> Vec<String> {
+        expected[key].as_array().unwrap().iter().map(|text| text.as_str().unwrap().to_owned()).collect()
+    };
+    let mut compared = 0;
+    let mut check = |file: String, texts: &[String], wanted: &Value| {
+        let tokenizer = Tokenizer::open(&fixtures().join(&file)).unwrap_or_else(|error| panic!("{file}: {error}"));
+        for (text, wanted) in texts.iter().zip(wanted.as_array().unwrap()) {
+            // A text that begins with the token that would stand before it gets none here (lm-evaluation-harness's
+            // rule), and two in llama.cpp.
+            let found = tokenizer.encode(text).unwrap();
+            let wanted = if text.starts_with("<s>") { ids(wanted)[1..].to_vec() } else { ids(wanted) };
+            assert_eq!(found, wanted, "{file}: {text:?}");
+            compared += 1;
+        }
+    };
+    check("stories-f32.gguf".to_owned(), &texts("texts"), &expected["models"]["stories-f32"]["tokens_with_special"]);
+    for (pre, recorded) in expected["bpe"].as_object().unwrap() {
+        check(format!("bpe-{pre}.gguf"), &texts("bpe_texts"), &recorded["tokens_with_special"]);
+    }
+    assert_eq!(compared, 5 + 7 * 8);
+}
