@@ -9,6 +9,7 @@ use safetensors::tensor::Metadata;
 use serde_json::Value;
 
 use super::gguf::{self, GgufFile, Quant, is_gguf};
+use super::torch::{TorchDtype, TorchError, TorchFile};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::util::files;
@@ -85,51 +86,97 @@ enum Place {
         bytes: usize,
     },
     Gguf(gguf::Place),
+    /// In the PyTorch file of the same number.
+    Torch,
 }
 
 /// All tensors of a checkpoint, by name.
 #[derive(Debug)]
 pub struct WeightFiles {
     files: Vec<(PathBuf, File)>,
+    /// PyTorch files, in place of `files`.
+    torch: Vec<(PathBuf, TorchFile)>,
     tensors: BTreeMap<String, TensorInfo>,
 }
 
 impl WeightFiles {
-    /// Opens `model.safetensors`, or the shards that `model.safetensors.index.json` names, or a GGUF file, and reads the
-    /// headers.
+    /// Opens a GGUF file, or what a folder has: `model.safetensors`, else `pytorch_model.bin`, whole or as the shards that
+    /// an index beside it names. Reads the headers.
     pub fn open(folder: &Path) -> Result<Self> {
         if is_gguf(folder) {
             return Self::open_gguf(folder);
         }
-        let single = folder.join("model.safetensors");
-        let index = folder.join("model.safetensors.index.json");
-        if single.exists() {
-            return Self::open_shards(&[single]);
+        for (name, open) in FORMATS {
+            let (single, index) = (folder.join(name), folder.join(format!("{name}.index.json")));
+            if single.exists() {
+                return open(&[single]);
+            }
+            if index.exists() {
+                return Self::open_listed(folder, &index, open);
+            }
         }
-        if !index.exists() {
-            return Err(Error::bad("expected model.safetensors or model.safetensors.index.json, found neither")
-                .in_file(folder)
-                .help("convert other formats with transformers' `save_pretrained(..., safe_serialization=True)`"));
-        }
-        let listed = read_index(&index)?;
+        let names: Vec<String> = FORMATS.iter().map(|(name, _)| format!("{name} or {name}.index.json")).collect();
+        Err(Error::bad(format!("expected {}, found none", names.join(", "))).in_file(folder))
+    }
+
+    /// Opens the shards that an index names.
+    fn open_listed(folder: &Path, index: &Path, open: Opener) -> Result<Self> {
+        let listed = read_index(index)?;
         let mut shards: Vec<&String> = listed.values().collect();
         shards.sort();
         shards.dedup();
-        let problems: Vec<Diagnostic> =
-            shards.iter().filter_map(|shard| shard_problem(folder, shard, &index)).collect();
+        let problems: Vec<Diagnostic> = shards.iter().filter_map(|shard| shard_problem(folder, shard, index)).collect();
         Error::check(problems)?;
         let paths: Vec<PathBuf> = shards.iter().map(|shard| folder.join(shard)).collect();
-        let this = Self::open_shards(&paths)?;
+        let this = open(&paths)?;
         let missing: Vec<Diagnostic> = listed
             .iter()
             .filter(|(name, _)| !this.tensors.contains_key(*name))
             .map(|(name, shard)| {
                 Diagnostic::new(format!("expected the tensor in {shard}, found none"))
-                    .in_file(&index)
+                    .in_file(index)
                     .at(format!("tensor {name}"))
             })
             .collect();
         Error::check(missing)?;
+        Ok(this)
+    }
+
+    fn empty() -> Self {
+        Self { files: Vec::new(), torch: Vec::new(), tensors: BTreeMap::new() }
+    }
+
+    fn open_torch(paths: &[PathBuf]) -> Result<Self> {
+        let mut this = Self::empty();
+        let mut problems = Vec::new();
+        for path in paths {
+            let file = match TorchFile::open(path) {
+                Ok(file) => file,
+                Err(TorchError { message, at }) => {
+                    problems.push(Diagnostic::new(message).in_file(path).at(at));
+                    continue;
+                }
+            };
+            for (name, tensor) in file.tensors() {
+                let info = TensorInfo {
+                    dtype: match tensor.dtype {
+                        TorchDtype::F32 => Some(Dtype::F32),
+                        TorchDtype::F16 => Some(Dtype::F16),
+                        TorchDtype::Bf16 => Some(Dtype::Bf16),
+                        _ => None,
+                    },
+                    dtype_name: format!("{:?}", tensor.dtype),
+                    shape: tensor.shape.clone(),
+                    file: this.torch.len(),
+                    place: Place::Torch,
+                };
+                if this.tensors.insert(name.clone(), info).is_some() {
+                    problems.push(twice(path, name));
+                }
+            }
+            this.torch.push((path.clone(), file));
+        }
+        Error::check(problems)?;
         Ok(this)
     }
 
@@ -146,11 +193,11 @@ impl WeightFiles {
             (tensor.name, TensorInfo { dtype: Some(dtype), dtype_name, shape: tensor.shape, file: 0, place })
         };
         let tensors = GgufFile::open(path)?.tensors()?.into_iter().map(info).collect();
-        Ok(Self { files: vec![(path.to_path_buf(), file)], tensors })
+        Ok(Self { files: vec![(path.to_path_buf(), file)], tensors, ..Self::empty() })
     }
 
-    fn open_shards(paths: &[PathBuf]) -> Result<Self> {
-        let mut this = Self { files: Vec::new(), tensors: BTreeMap::new() };
+    fn open_safetensors(paths: &[PathBuf]) -> Result<Self> {
+        let mut this = Self::empty();
         let mut problems = Vec::new();
         for path in paths {
             match read_header(path) {
@@ -167,11 +214,7 @@ impl WeightFiles {
                             place: Place::Plain { offset: data_start + begin as u64, bytes: end - begin },
                         };
                         if this.tensors.insert(name.clone(), tensor).is_some() {
-                            problems.push(
-                                Diagnostic::new("expected one tensor of this name, found it in two shards")
-                                    .in_file(path)
-                                    .at(format!("tensor {name}")),
-                            );
+                            problems.push(twice(path, &name));
                         }
                     }
                     this.files.push((path.clone(), file));
@@ -193,23 +236,43 @@ impl WeightFiles {
 
     /// The file that holds a tensor.
     pub fn file_of(&self, info: &TensorInfo) -> &Path {
-        &self.files[info.file].0
+        match info.place {
+            Place::Torch => &self.torch[info.file].0,
+            Place::Plain { .. } | Place::Gguf(_) => &self.files[info.file].0,
+        }
     }
 
     /// The raw little-endian bytes of a tensor.
     pub fn read_bytes(&self, name: &str) -> Result<Vec<u8>> {
         let info =
             self.get(name).ok_or_else(|| Error::internal(format!("tensor {name} was not checked before reading")))?;
-        let (path, file) = &self.files[info.file];
+        let path = self.file_of(info);
         let read = match &info.place {
             Place::Plain { offset, bytes } => {
                 let mut buffer = vec![0u8; *bytes];
-                file.read_exact_at(&mut buffer, *offset).map(|()| buffer)
+                self.files[info.file].1.read_exact_at(&mut buffer, *offset).map(|()| buffer)
             }
-            Place::Gguf(place) => place.read(file),
+            Place::Gguf(place) => place.read(&self.files[info.file].1),
+            Place::Torch => {
+                let read = self.torch[info.file].1.read(name);
+                return read.map_err(|TorchError { message, at }| Error::bad(message).in_file(path).at(at));
+            }
         };
         read.map_err(|e| Error::io("read", path, &e).at(format!("tensor {name}")))
     }
+}
+
+/// Opens the files of one format.
+type Opener = fn(&[PathBuf]) -> Result<WeightFiles>;
+
+/// Names of weights in a folder, the preferred first.
+const FORMATS: [(&str, Opener); 2] =
+    [("model.safetensors", WeightFiles::open_safetensors), ("pytorch_model.bin", WeightFiles::open_torch)];
+
+fn twice(path: &Path, name: &str) -> Diagnostic {
+    Diagnostic::new("expected one tensor of this name, found it in two shards")
+        .in_file(path)
+        .at(format!("tensor {name}"))
 }
 
 /// Widens raw bytes to f32; exact for all three types.
@@ -333,7 +396,7 @@ mod tests {
             let message = open(&[("model.safetensors", &bytes)]);
             assert!(message.contains(expected), "{name}: {message}");
         }
-        assert!(open(&[]).contains("found neither"));
+        assert!(open(&[]).contains("expected model.safetensors or model.safetensors.index.json, pytorch_model.bin or"));
         let index = |shard: &str| format!(r#"{{"weight_map":{{"a":"{shard}"}}}}"#).into_bytes();
         assert!(open(&[("model.safetensors.index.json", &index("../x"))]).contains("beside the index"));
         assert!(open(&[("model.safetensors.index.json", &index("/etc/passwd"))]).contains("beside the index"));

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use veval::kernels::Kernels;
 use veval::kernels::candle::Candle;
+use veval::kernels::cpu::Cpu;
 use veval::model::{LoadOptions, Taps, load};
 use veval::request::{GradSpan, Site};
 
@@ -146,4 +147,23 @@ fn gradient_predicts_a_small_step() {
     let measured = (loss_at(1.0) - loss_at(-1.0)) / 2.0;
     let predicted = step * length * length;
     assert!((measured / predicted - 1.0).abs() < 1e-2, "measured {measured}, predicted {predicted}");
+}
+
+/// The same weights in PyTorch's own files, whole and in shards, give the same bits.
+#[test]
+fn pytorch_files_are_read_as_safetensors_are() {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    for name in ["llama_tied", "gpt2_odd"] {
+        let safe = fixtures.join("parity").join(name);
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::copy(safe.join("config.json"), folder.path().join("config.json")).unwrap();
+        for entry in std::fs::read_dir(fixtures.join("torchbin/checkpoints").join(name)).unwrap() {
+            let from = entry.unwrap().path();
+            std::fs::copy(&from, folder.path().join(from.file_name().unwrap())).unwrap();
+        }
+        let (a, b) = (open(&safe, Cpu::default()), open(folder.path(), Cpu::default()));
+        assert_eq!(a.fingerprint, b.fingerprint, "{name}");
+        let tokens = expected(&safe).tokens;
+        assert_eq!(run(&a, &tokens, &[], &[]).0, run(&b, &tokens, &[], &[]).0, "{name}");
+    }
 }
