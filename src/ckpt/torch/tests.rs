@@ -1,4 +1,4 @@
-//! The fixtures of `torch_oracle.py`, cut and changed in every way, and archives built here.
+//! The fixtures of `tests/oracle/torch_files.py`, cut and changed in every way, and archives built here.
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -6,10 +6,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 fn folder() -> PathBuf {
-    match option_env!("CARGO_MANIFEST_DIR") {
-        Some(root) => Path::new(root).join("tests/fixtures/torchbin"),
-        None => PathBuf::from("/work/peers/torchbin_new/fixtures"),
-    }
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/torchbin")
 }
 
 fn fixture(name: &str) -> Vec<u8> {
