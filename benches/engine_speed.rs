@@ -7,7 +7,7 @@
 //! $ engine_speed matmul --threads 2 --rows 1,16 --shapes 576x1536 --rotate-mb 400 --flop 20000000000 --readings 7
 //! $ engine_speed load --model CKPT --readings 3
 //! ```
-//! Besides: `--isa avx2`, and `--dtype bf16` for products.
+//! Besides: `--isa avx2`, and `--dtype bf16`, `f16`, `q8_0` or `q4_k` for products.
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -145,13 +145,15 @@ fn time_matmul(options: &Options) {
     let flop = options.number("flop", "20000000000");
     let dtype = match options.text("dtype", "f32") {
         "bf16" => Dtype::Bf16,
+        "q8_0" => Dtype::Q8_0,
+        "q4_k" => Dtype::Q4K,
         "f16" => Dtype::F16,
         _ => Dtype::F32,
     };
     for shape in options.text("shapes", "576x1536").split(',') {
         let (k, n) = shape.split_once('x').expect("a shape, KxN");
         let (k, n): (usize, usize) = (k.parse().expect("a number"), n.parse().expect("a number"));
-        let bytes = vec![0u8; n * k * dtype.bytes()];
+        let bytes = vec![0u8; dtype.size(n * k)];
         let copies = rotation.div_ceil(4 * n * k).max(1);
         let stored = Stored { bytes: &bytes, dtype, row_step: k, k_step: 1 };
         let weights: Vec<Packed> = (0..copies).map(|_| Packed::pack(&pool, n, k, |row| row, stored)).collect();

@@ -18,34 +18,42 @@ use crate::util::files;
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 const MAX_INDEX_BYTES: u64 = 64 << 20;
 
-/// Element types that a decoder's weights may have.
+/// Element types that a decoder's weights may have and are kept in. The last two are stored in blocks along a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dtype {
     F32,
     F16,
     Bf16,
+    /// 32 signed bytes and a half-precision scale.
+    Q8_0,
+    /// 256 numbers of four bits; eight scales and minima of six bits, and scales of those.
+    Q4K,
 }
 
 impl Dtype {
-    pub fn bytes(self) -> usize {
+    /// Elements of a block, and its bytes.
+    pub fn block(self) -> (usize, usize) {
         match self {
-            Self::F32 => 4,
-            Self::F16 | Self::Bf16 => 2,
+            Self::F32 => (1, 4),
+            Self::F16 | Self::Bf16 => (1, 2),
+            Self::Q8_0 => (32, 34),
+            Self::Q4K => (256, 144),
         }
     }
 
-    /// The first element of some little-endian bytes; exact.
-    pub fn widen_one(self, bytes: &[u8]) -> f32 {
-        match self {
-            Self::F32 => f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
-            Self::F16 => half::f16::from_le_bytes([bytes[0], bytes[1]]).to_f32(),
-            Self::Bf16 => half::bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32(),
-        }
+    /// Bytes of so many elements, which are whole blocks.
+    pub fn size(self, elements: usize) -> usize {
+        let (length, bytes) = self.block();
+        elements / length * bytes
     }
 
-    /// How many elements of some little-endian bytes are NaN or infinite: those whose exponent bits are all set.
+    /// How many elements of some little-endian bytes are NaN or infinite: those whose exponent bits are all set, or
+    /// those of a block, if such are its scales.
     pub fn count_nonfinite(self, bytes: &[u8]) -> usize {
         let halves = |mask: u16| bytes.as_chunks().0.iter().filter(|b| u16::from_le_bytes(**b) & mask == mask).count();
+        let (length, size) = self.block();
+        let scales = |block: &[u8], count: usize| Self::F16.count_nonfinite(&block[..2 * count]) > 0;
+        let blocks = |count| length * bytes.chunks_exact(size).filter(|block| scales(block, count)).count();
         match self {
             Self::F32 => {
                 let mask = 0x7f80_0000;
@@ -53,12 +61,16 @@ impl Dtype {
             }
             Self::F16 => halves(0x7c00),
             Self::Bf16 => halves(0x7f80),
+            Self::Q8_0 => blocks(1),
+            Self::Q4K => blocks(2),
         }
     }
 
-    /// The name that PyTorch uses.
+    /// The name that PyTorch uses, or ggml.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Q8_0 => "Q8_0",
+            Self::Q4K => "Q4_K",
             Self::F32 => "float32",
             Self::F16 => "float16",
             Self::Bf16 => "bfloat16",
@@ -73,6 +85,8 @@ pub struct TensorInfo {
     pub dtype: Option<Dtype>,
     /// As the file spells it.
     pub dtype_name: String,
+    /// The stored type of quantised blocks of which kernels know nothing: they are read as f32.
+    pub widened_from: Option<&'static str>,
     pub shape: Vec<usize>,
     file: usize,
     place: Place,
@@ -166,6 +180,7 @@ impl WeightFiles {
                         _ => None,
                     },
                     dtype_name: format!("{:?}", tensor.dtype),
+                    widened_from: None,
                     shape: tensor.shape.clone(),
                     file: this.torch.len(),
                     place: Place::Torch,
@@ -182,15 +197,9 @@ impl WeightFiles {
 
     fn open_gguf(path: &Path) -> Result<Self> {
         let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
-        let info = |tensor: gguf::Tensor| {
-            let dtype = match tensor.quant {
-                Quant::F16 => Dtype::F16,
-                Quant::Bf16 => Dtype::Bf16,
-                _ => Dtype::F32,
-            };
-            let place = Place::Gguf(tensor.place);
-            let dtype_name = tensor.stored.to_owned();
-            (tensor.name, TensorInfo { dtype: Some(dtype), dtype_name, shape: tensor.shape, file: 0, place })
+        let info = |gguf::Tensor { name, shape, stored, place }: gguf::Tensor| {
+            let (dtype, dtype_name, widened_from) = (Some(place.dtype()), stored.to_owned(), place.widened_from());
+            (name, TensorInfo { dtype, dtype_name, widened_from, shape, file: 0, place: Place::Gguf(place) })
         };
         let tensors = GgufFile::open(path)?.tensors()?.into_iter().map(info).collect();
         Ok(Self { files: vec![(path.to_path_buf(), file)], tensors, ..Self::empty() })
@@ -209,6 +218,7 @@ impl WeightFiles {
                         let tensor = TensorInfo {
                             dtype: dtype_of(info.dtype),
                             dtype_name: format!("{:?}", info.dtype),
+                            widened_from: None,
                             shape: info.shape.clone(),
                             file: number,
                             place: Place::Plain { offset: data_start + begin as u64, bytes: end - begin },
@@ -275,9 +285,16 @@ fn twice(path: &Path, name: &str) -> Diagnostic {
         .at(format!("tensor {name}"))
 }
 
-/// Widens raw bytes to f32; exact for all three types.
+/// Widens raw bytes to f32; exact but for blocks, whose values are those of ggml.
 pub(crate) fn widen(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
-    bytes.chunks_exact(dtype.bytes()).map(|bytes| dtype.widen_one(bytes)).collect()
+    let halves = |widen: fn(u16) -> f32| bytes.as_chunks().0.iter().map(|b| widen(u16::from_le_bytes(*b))).collect();
+    match dtype {
+        Dtype::F32 => bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect(),
+        Dtype::F16 => halves(|bits| half::f16::from_bits(bits).to_f32()),
+        Dtype::Bf16 => halves(|bits| half::bf16::from_bits(bits).to_f32()),
+        Dtype::Q8_0 => gguf::values(Quant::Q8_0, bytes),
+        Dtype::Q4K => gguf::values(Quant::Q4K, bytes),
+    }
 }
 
 fn dtype_of(dtype: safetensors::Dtype) -> Option<Dtype> {
@@ -417,7 +434,7 @@ mod tests {
                 .flat_map(|&x| match dtype {
                     Dtype::F32 => x.to_le_bytes().to_vec(),
                     Dtype::F16 => half::f16::from_f32(x).to_le_bytes().to_vec(),
-                    Dtype::Bf16 => half::bf16::from_f32(x).to_le_bytes().to_vec(),
+                    _ => half::bf16::from_f32(x).to_le_bytes().to_vec(),
                 })
                 .collect();
             assert_eq!(dtype.count_nonfinite(&bytes), 3, "{dtype:?}");

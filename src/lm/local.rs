@@ -92,7 +92,7 @@ impl<K: Kernels> Local<K> {
             numerics: loaded.decoder.kernels().numerics_id().to_owned(),
             family: spec.family.to_owned(),
             parameters: loaded.parameters,
-            dtypes: loaded.dtypes.into_iter().map(str::to_owned).collect(),
+            dtypes: loaded.dtypes,
             max_length: longest(spec.context, &tokenizer),
             ends: end_tokens(folder, &tokenizer)?,
         };

@@ -21,8 +21,8 @@ pub struct Loaded<K: Kernels> {
     pub decoder: Decoder<K>,
     /// `blake3:...` of weights, effective configuration and element types.
     pub fingerprint: String,
-    /// The stored element types, as PyTorch names them.
-    pub dtypes: Vec<&'static str>,
+    /// The element types, as PyTorch or ggml names them; `Q6_K as float32` where blocks did not stay packed.
+    pub dtypes: Vec<String>,
     pub parameters: usize,
 }
 
@@ -63,12 +63,17 @@ pub fn load<K: Kernels>(folder: &Path, kernels: K, options: LoadOptions) -> Resu
         hasher.update(format!("{wanted}\0{}\0{:?}\0", tensor.dtype.name(), tensor.shape).as_bytes());
         hasher.update(tensor.hash.as_bytes());
     }
-    let dtypes: BTreeSet<Dtype> = checked.values().map(|tensor| tensor.dtype).collect();
+    let dtypes: BTreeSet<(Dtype, Option<&str>)> =
+        checked.values().map(|tensor| (tensor.dtype, tensor.widened_from)).collect();
+    let label = |(dtype, from): (Dtype, Option<&str>)| match from {
+        Some(from) => format!("{from} as {}", dtype.name()),
+        None => dtype.name().to_owned(),
+    };
     let raws = raws.into_iter().collect();
     Ok(Loaded {
         decoder: Decoder { kernels, spec, weights, raws, live: Arc::default() },
         fingerprint: format!("blake3:{}", hasher.finalize().to_hex()),
-        dtypes: dtypes.into_iter().map(Dtype::name).collect(),
+        dtypes: dtypes.into_iter().map(label).collect(),
         parameters: checked.values().map(|tensor| tensor.shape.iter().product::<usize>()).sum(),
     })
 }
@@ -76,6 +81,7 @@ pub fn load<K: Kernels>(folder: &Path, kernels: K, options: LoadOptions) -> Resu
 /// A tensor that was read and found in order.
 struct Checked {
     dtype: Dtype,
+    widened_from: Option<&'static str>,
     shape: Vec<usize>,
     hash: blake3::Hash,
 }
@@ -101,14 +107,15 @@ fn read_all(
             problems.push(
                 Diagnostic::new(format!(
                     "expected finite weights, found {strange} NaN or infinite of {}",
-                    bytes.len() / dtype.bytes()
+                    bytes.len() / dtype.size(dtype.block().0) * dtype.block().0
                 ))
                 .in_file(files.file_of(info))
                 .at(format!("tensor {name}"))
                 .help("the checkpoint is damaged or training diverged; `--allow-nonfinite` scores it all the same"),
             );
         }
-        checked.insert(wanted.clone(), Checked { dtype, shape: info.shape.clone(), hash: blake3::hash(&bytes) });
+        let (widened_from, shape, hash) = (info.widened_from, info.shape.clone(), blake3::hash(&bytes));
+        checked.insert(wanted.clone(), Checked { dtype, widened_from, shape, hash });
         // After a problem the rest is only checked.
         wanted_still = wanted_still && problems.is_empty();
         if wanted_still {
@@ -167,10 +174,8 @@ pub(super) fn inspect_sizes<K: Kernels>(folder: &Path) -> Result<(DecoderSpec, S
     let dtypes = stored.iter().filter_map(|(wanted, name)| Some((wanted.clone(), info(name)?.dtype?))).collect();
     let mut adder = Adder::<K>(0, &dtypes, std::marker::PhantomData);
     weights.convert(&mut adder)?;
-    let mut bytes: Vec<usize> = stored
-        .values()
-        .filter_map(|name| Some(info(name)?.shape.iter().product::<usize>() * info(name)?.dtype?.bytes()))
-        .collect();
+    let mut bytes: Vec<usize> =
+        stored.values().filter_map(|name| Some(info(name)?.dtype?.size(info(name)?.shape.iter().product()))).collect();
     bytes.sort_unstable();
     // One is being converted, one waits, one is being read.
     let reading = bytes.iter().rev().take(READ_AHEAD + 2).sum();

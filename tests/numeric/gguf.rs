@@ -40,15 +40,59 @@ fn logits_equal<K: Kernels + Clone>(kernels: K) {
         assert_eq!(logits.shape, view.shape());
         let theirs: Vec<f32> = view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
         let difference = largest_difference(&logits.values, &theirs);
-        println!("{name}: logits differ by {difference}");
+        println!("{name} ({}): logits differ by {difference}", model.dtypes.join(", "));
         assert!(difference < 1e-4, "{name}: logits differ by {difference}");
     }
+}
+
+/// What stays packed is said, and what does not.
+#[test]
+fn element_types_say_what_stays_packed() {
+    let types = |name: &str| open(&fixtures().join(format!("{name}.gguf")), Cpu::default()).dtypes.join(", ");
+    assert_eq!(types("stories-f32"), "float32");
+    assert_eq!(types("stories-q8_0"), "float32, float16, Q8_0");
+    assert_eq!(types("tiny256-q4_k_s"), "float32, Q5_K as float32, Q6_K as float32, Q4_K");
 }
 
 #[test]
 fn logits_are_those_of_llama_cpp_with_the_same_weights() {
     logits_equal(Cpu::default());
     logits_equal(Candle::cpu());
+}
+
+/// Files of every architecture by llama.cpp's converter (`tests/oracle/gguf_families.py`), against transformers with the
+/// checkpoint that they were made from.
+#[test]
+fn every_architecture_is_put_back() {
+    let mut families = std::collections::BTreeSet::new();
+    let mut worst = (0f32, String::new());
+    let folder = fixtures().join("families");
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|end| end == "gguf"));
+    paths.sort();
+    for path in paths {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let own = folder.join(format!("{name}.expected.safetensors"));
+        let recorded = fixtures().join("../parity").join(&name).join("expected.safetensors");
+        let bytes = std::fs::read(if own.exists() { own } else { recorded }).unwrap();
+        let file = SafeTensors::deserialize(&bytes).unwrap();
+        let tokens: Vec<u32> =
+            file.tensor("tokens").unwrap().data().as_chunks().0.iter().map(|b| i64::from_le_bytes(*b) as u32).collect();
+        let view = file.tensor("logits").unwrap();
+        let theirs: Vec<f32> = view.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let model = open(&path, Cpu::default());
+        families.insert(model.decoder.spec().family);
+        let (logits, _) = run(&model, &tokens, &[], &[]);
+        // Vocabularies are padded to what the tokenizer has.
+        assert_eq!(logits.shape, view.shape(), "{name}");
+        let difference = largest_difference(&logits.values, &theirs);
+        assert!(difference < 1e-4, "{name}: logits differ by {difference}");
+        if difference > worst.0 {
+            worst = (difference, name);
+        }
+    }
+    println!("largest logit difference: {} ({})", worst.0, worst.1);
+    assert_eq!(families.len(), 16, "{families:?}");
 }
 
 #[test]

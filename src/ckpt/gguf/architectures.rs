@@ -1,5 +1,5 @@
-//! What llama.cpp's converter did to each architecture (`convert_hf_to_gguf.py` of its build 0.3.36 for Python), as
-//! tables to undo it by.
+//! What llama.cpp's converter did to each architecture (`convert_hf_to_gguf.py` in llama-cpp-python 0.3.36), as tables to
+//! undo it by.
 
 /// How one architecture's files differ from the Hugging Face checkpoint.
 pub(super) struct Architecture {
@@ -57,6 +57,19 @@ const COMMON_KEYS: &[(&str, &str)] = &[
     ("expert_used_count", "num_experts_per_tok"),
     ("expert_feed_forward_length", "moe_intermediate_size"),
     ("use_parallel_residual", "use_parallel_residual"),
+];
+
+const OLMO3_KEYS: &[(&str, &str)] = &[
+    ("context_length", "max_position_embeddings"),
+    ("embedding_length", "hidden_size"),
+    ("block_count", "num_hidden_layers"),
+    ("feed_forward_length", "intermediate_size"),
+    ("attention.head_count", "num_attention_heads"),
+    ("attention.head_count_kv", "num_key_value_heads"),
+    ("attention.key_length", "head_dim"),
+    ("attention.layer_norm_rms_epsilon", "rms_norm_eps"),
+    ("attention.sliding_window", "sliding_window"),
+    ("rope.freq_base", "rope_theta"),
 ];
 
 const GRANITE_KEYS: &[(&str, &str)] = &[
@@ -212,6 +225,8 @@ const NEOX_TENSORS: &[(&str, &str)] = &[
 ];
 
 const PAIRED: &[(&str, Change)] = &[("attn_q", Change::Paired(Heads::Query)), ("attn_k", Change::Paired(Heads::Key))];
+const PAIRED_WEIGHTS: &[(&str, Change)] =
+    &[("attn_q.weight", Change::Paired(Heads::Query)), ("attn_k.weight", Change::Paired(Heads::Key))];
 const NONE: &[(&str, Change)] = &[];
 const PLAIN: &[(&str, Constant)] = &[];
 
@@ -228,7 +243,7 @@ const GEMMA: Architecture = Architecture {
     constants: PLAIN,
 };
 
-/// Every supported architecture. Llama files with experts are Mixtral's.
+/// Every supported architecture. Llama files with experts are Mixtral's, OLMo 2 files with a window are OLMo 3's.
 pub(super) const ARCHITECTURES: &[Architecture] = &[
     like_llama("llama", "llama", PAIRED),
     like_llama("qwen2", "qwen2", NONE),
@@ -237,7 +252,8 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
         constants: &[("norm_topk_prob", Constant::Flag(true))],
         ..like_llama("qwen3moe", "qwen3_moe", NONE)
     },
-    like_llama("olmo", "olmo", PAIRED),
+    // Its biases are left as they were.
+    like_llama("olmo", "olmo", PAIRED_WEIGHTS),
     like_llama("olmoe", "olmoe", NONE),
     like_llama("stablelm", "stablelm", NONE),
     Architecture { keys: GRANITE_KEYS, ..like_llama("granite", "granite", PAIRED) },
@@ -264,6 +280,10 @@ pub(super) const ARCHITECTURES: &[Architecture] = &[
         ..like_llama("gptneox", "gpt_neox", &[("attn_qkv", Change::Unfused)])
     },
 ];
+
+/// OLMo 2 files with a window.
+pub(super) const OLMO3: Architecture =
+    Architecture { keys: OLMO3_KEYS, tensors: OLMO2_TENSORS, ..like_llama("olmo2", "olmo3", NONE) };
 
 /// Llama files with experts.
 pub(super) const MIXTRAL: Architecture =

@@ -119,6 +119,13 @@ pub fn dequantise(quant: Quant, bytes: &[u8], out: &mut [f32]) {
     }
 }
 
+/// The values of whole blocks.
+pub fn values(quant: Quant, bytes: &[u8]) -> Vec<f32> {
+    let mut values = vec![0f32; bytes.len() / quant.block_bytes() * quant.block_len()];
+    dequantise(quant, bytes, &mut values);
+    values
+}
+
 fn each<const B: usize, const L: usize>(bytes: &[u8], out: &mut [f32], one: impl Fn(&[u8; B], &mut [f32; L])) {
     let (blocks, rest) = bytes.as_chunks();
     let (places, tail) = out.as_chunks_mut();
@@ -233,14 +240,20 @@ fn scale_min(packed: &[u8], i: usize) -> (f32, f32) {
 
 /// Scales of scales and of minima; eight of each, of six bits; 256 numbers of four bits.
 fn q4_k(block: &[u8; 144], y: &mut [f32; 256]) {
-    let (d, dmin) = (half_at(block, 0), half_at(block, 2));
+    let scales = four_bit_scales(block);
     for (i, (y, quants)) in y.chunks_exact_mut(64).zip(block[16..].chunks_exact(32)).enumerate() {
-        let (scale, min) = scale_min(&block[4..16], 2 * i);
-        let (d1, m1) = (d * scale, dmin * min);
-        let (scale, min) = scale_min(&block[4..16], 2 * i + 1);
-        let (d2, m2) = (d * scale, dmin * min);
+        let ((d1, m1), (d2, m2)) = (scales[2 * i], scales[2 * i + 1]);
         nibbles(quants, y, |q| d1 * f32::from(q) - m1, |q| d2 * f32::from(q) - m2);
     }
+}
+
+/// Scale and minimum of each run of 32 elements of a block of [`Quant::Q4K`]: an element is `scale * q - minimum`.
+pub fn four_bit_scales(block: &[u8]) -> [(f32, f32); 8] {
+    let (d, dmin) = (half_at(block, 0), half_at(block, 2));
+    std::array::from_fn(|run| {
+        let (scale, min) = scale_min(&block[4..16], run);
+        (d * scale, dmin * min)
+    })
 }
 
 /// As `q4_k`, with 256 fifth bits before the four lower ones.

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value as Json, json};
 
-use super::architectures::{ARCHITECTURES, Architecture, Change, Constant, Heads, MIXTRAL};
-use super::blocks::{Quant, dequantise};
+use super::architectures::{ARCHITECTURES, Architecture, Change, Constant, Heads, MIXTRAL, OLMO3};
+use super::blocks::{Quant, values};
 use super::header::{Gguf, TensorInfo};
 use super::scan::{GgufError, Value};
 use super::vocabulary::Vocabulary;
+use crate::ckpt::Dtype;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 
@@ -58,8 +59,6 @@ pub struct Tensor {
     pub shape: Vec<usize>,
     /// ggml's name of the stored type.
     pub stored: &'static str,
-    /// Quantised blocks become f32.
-    pub quant: Quant,
     pub place: Place,
 }
 
@@ -76,6 +75,7 @@ impl GgufFile {
         let name = header.get("general.architecture").and_then(Value::as_text).unwrap_or_default();
         let architecture = match ARCHITECTURES.iter().find(|known| known.name == name) {
             Some(_) if name == "llama" && header.get("llama.expert_count").is_some() => &MIXTRAL,
+            Some(_) if name == "olmo2" && header.get("olmo2.attention.sliding_window").is_some() => &OLMO3,
             Some(known) => known,
             None => {
                 let known: Vec<&str> = ARCHITECTURES.iter().map(|known| known.name).collect();
@@ -139,14 +139,20 @@ impl GgufFile {
         if let Some(embedding) = self.header.tensors.get("token_embd.weight").and_then(|info| info.dims.get(1)) {
             config.insert("vocab_size".to_owned(), json!(embedding));
         }
+        // The metadata say four times the width where the configuration said otherwise.
+        if let Some(width) = self.header.tensors.get("blk.0.ffn_up.weight").and_then(|info| info.dims.get(1)) {
+            let key = if self.architecture.name == "gpt2" { "n_inner" } else { "intermediate_size" };
+            config.insert(key.to_owned(), json!(width));
+        }
         config.insert("tie_word_embeddings".to_owned(), json!(!self.has("output.weight")));
-        for (tensor, keys) in [
-            ("blk.0.attn_q.bias", &["attention_bias", "use_qkv_bias"][..]),
-            ("blk.0.attn_qkv.bias", &["attention_bias"]),
-            ("blk.0.attn_q_norm.weight", &["qk_layernorm"]),
-            ("blk.0.ffn_gate.bias", &["mlp_bias"]),
+        let query_bias = self.has("blk.0.attn_q.bias") || self.has("blk.0.attn_qkv.bias");
+        for (key, flag) in [
+            ("attention_bias", query_bias),
+            ("use_qkv_bias", query_bias),
+            ("qk_layernorm", self.has("blk.0.attn_q_norm.weight")),
+            ("mlp_bias", self.has("blk.0.ffn_gate.bias")),
         ] {
-            config.extend(keys.iter().map(|key| ((*key).to_owned(), json!(self.has(tensor)))));
+            config.insert(key.to_owned(), json!(flag));
         }
         self.rotary(&mut config)?;
         self.own_rules(&mut config);
@@ -184,7 +190,7 @@ impl GgufFile {
             for (key, name) in [
                 ("factor", "factor"),
                 ("original_context_length", "original_max_position_embeddings"),
-                ("attn_factor", "attention_factor"),
+                ("yarn_attn_factor", "attention_factor"),
                 ("yarn_beta_fast", "beta_fast"),
                 ("yarn_beta_slow", "beta_slow"),
             ] {
@@ -196,7 +202,16 @@ impl GgufFile {
             scaling.insert("rope_type".to_owned(), json!("divided"));
             scaling.insert("factors".to_owned(), json!(factors));
         }
-        if !scaling.is_empty() {
+        if self.architecture.model_type == "olmo3" {
+            // Layers with a window have a base of their own and no scaling.
+            let base = |key: &str| self.get(key).and_then(plain).map(|base| ("rope_theta".to_owned(), base));
+            scaling.extend(base("rope.freq_base"));
+            scaling.entry("rope_type").or_insert_with(|| json!("default"));
+            let sliding: Map<String, Json> =
+                base("rope.freq_base_swa").or_else(|| base("rope.freq_base")).into_iter().collect();
+            let both = json!({"full_attention": scaling, "sliding_attention": sliding});
+            config.insert("rope_parameters".to_owned(), both);
+        } else if !scaling.is_empty() {
             config.insert("rope_scaling".to_owned(), Json::Object(scaling));
         }
         Ok(())
@@ -231,6 +246,12 @@ impl GgufFile {
                 _ => self.head_width().unwrap_or(256),
             };
             config.insert("query_pre_attn_scalar".to_owned(), json!(scalar));
+        }
+        if let Some(pattern) = self.get("attention.sliding_window_pattern").and_then(Value::as_array)
+            && let Some(slides) = pattern.as_bools()
+        {
+            let kind = |slides: &bool| if *slides { "sliding_attention" } else { "full_attention" };
+            config.insert("layer_types".to_owned(), json!(slides.iter().map(kind).collect::<Vec<_>>()));
         }
         if self.architecture.name == "gemma2" {
             // Both caps are written where there are some.
@@ -318,7 +339,7 @@ impl GgufFile {
         }
         let columns = if info.dims.len() > 1 { info.dims[0] as usize } else { 1 };
         let place = Place { offset: info.offset, bytes: info.bytes as usize, quant, columns, change };
-        Tensor { name, shape, stored: quant.name(), quant, place }
+        Tensor { name, shape, stored: quant.name(), place }
     }
 }
 
@@ -341,33 +362,49 @@ fn plain(value: &Value) -> Option<Json> {
 }
 
 impl Place {
-    /// The values as the checkpoint has them: the stored elements, or f32 where they were quantised.
+    /// What is read: the stored elements, also those of blocks that kernels know; f32 in place of other blocks.
+    pub fn dtype(&self) -> Dtype {
+        let by_rows = self.columns > 1 && !matches!(self.change, Some(Reorder::Transpose | Reorder::LessOne));
+        match self.quant {
+            Quant::F16 => Dtype::F16,
+            Quant::Bf16 => Dtype::Bf16,
+            Quant::Q8_0 if by_rows => Dtype::Q8_0,
+            Quant::Q4K if by_rows => Dtype::Q4K,
+            _ => Dtype::F32,
+        }
+    }
+
+    /// The stored type, if what is read is wider.
+    pub fn widened_from(&self) -> Option<&'static str> {
+        (self.dtype() == Dtype::F32 && self.quant != Quant::F32).then(|| self.quant.name())
+    }
+
+    /// The values as the checkpoint has them, of that type.
     pub fn read(&self, file: &File) -> std::io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.bytes];
         file.read_exact_at(&mut bytes, self.offset)?;
-        if self.quant.block_len() > 1 {
-            let mut values = vec![0f32; self.bytes / self.quant.block_bytes() * self.quant.block_len()];
-            dequantise(self.quant, &bytes, &mut values);
-            bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let dtype = self.dtype();
+        if dtype == Dtype::F32 && self.quant != Quant::F32 {
+            bytes = values(self.quant, &bytes).iter().flat_map(|value| value.to_le_bytes()).collect();
         }
-        let element = if self.quant.block_len() > 1 { 4 } else { self.quant.block_bytes() };
-        let rows = bytes.len() / (self.columns * element).max(1);
+        let row = dtype.size(self.columns).max(1);
+        let rows = bytes.len() / row;
         Ok(match self.change {
             None => bytes,
             Some(Reorder::LessOne) => less_one(self.quant, &bytes),
-            Some(Reorder::Transpose) => reordered(&bytes, element, |i| i % rows * self.columns + i / rows),
+            Some(Reorder::Transpose) => reordered(&bytes, dtype.size(1), |i| i % rows * self.columns + i / rows),
             // Stored row (head, pair, half) is row (head, half, pair).
             Some(Reorder::Unpair { heads }) => {
                 let width = rows / heads.max(1);
                 let half = (width / 2).max(1);
                 let from = |row: usize| row / width * width + row % width % half * 2 + row % width / half;
-                if width.is_multiple_of(2) { reordered(&bytes, self.columns * element, from) } else { bytes }
+                if width.is_multiple_of(2) { reordered(&bytes, row, from) } else { bytes }
             }
             // Stored row (part, head, entry) is row (head, part, entry).
             Some(Reorder::Fuse { heads }) => {
                 let width = (rows / heads.max(1) / 3).max(1);
                 let from = |row: usize| (row / width % 3 * heads + row / width / 3) * width + row % width;
-                reordered(&bytes, self.columns * element, from)
+                reordered(&bytes, row, from)
             }
         })
     }

@@ -11,7 +11,7 @@ mod layout;
 mod scan;
 mod vocabulary;
 
-pub use blocks::Quant;
+pub use blocks::{Quant, four_bit_scales, values};
 pub use layout::{GgufFile, Place, Tensor};
 pub use vocabulary::Vocabulary;
 

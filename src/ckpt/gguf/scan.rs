@@ -108,6 +108,10 @@ impl Array {
         if let Self::F32(numbers) = self { Some(numbers) } else { None }
     }
 
+    pub fn as_bools(&self) -> Option<&[bool]> {
+        if let Self::Bool(flags) = self { Some(flags) } else { None }
+    }
+
     /// Whole numbers, if none is negative: token types, counts per layer.
     pub fn as_u64s(&self) -> Option<Vec<u64>> {
         fn all<T: Copy + TryInto<u64>>(numbers: &[T]) -> Option<Vec<u64>> {

@@ -260,6 +260,7 @@ fn widen_body(element: Element, bytes: &[u8], out: &mut [f32]) {
                 *out = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
             }
         }
+        Element::Q8_0 | Element::Q4K => unreachable!("blocks are widened by runs"),
     }
 }
 
@@ -293,7 +294,7 @@ versions! {
     /// `activate(row) * other`
     pub(super) fn gated = gated_body(row: &mut [f32], other: &[f32], kind: Activation);
     pub(super) fn max_and_exp_sum = max_and_exp_sum_body(row: &[f32]) -> (f32, f64);
-    /// Stored weights to f32, exactly.
+    /// Plain stored weights to f32, exactly.
     pub(super) fn widen = widen_body(element: Element, bytes: &[u8], out: &mut [f32]);
     /// Turns a head by one angle for each pair of entries.
     pub(super) fn rotate = rotate_body(head: &mut [f32], cos: &[f32], sin: &[f32]);

@@ -5,6 +5,7 @@ use super::isa::Isa;
 use super::packed::{PANEL, Packed};
 use super::pool::{Output, Pool};
 use super::tile::{Start, Tile, direct, kernels as wide_kernels, most_rows, strip_by};
+use crate::ckpt::Dtype;
 
 /// Length of a chain of fused multiply-adds. Against a single chain over the whole inner dimension chunks cost no time
 /// that could be measured and leave two thirds (576) to a fifth (8192) of its rounding error
@@ -92,10 +93,10 @@ fn groups(products: &[Product<'_>], size: usize) -> Vec<Group> {
 unsafe fn task_product(isa: Isa, x: Rows<'_>, w: &Packed, group: &Group, y: *mut f32, after: Option<*const u8>) {
     let Rows { values, ld, count } = x;
     // Few rows read half-precision panels directly; for many a panel is widened once.
-    let few = direct(isa, w.element()).filter(|kernels| w.element().bytes() == 4 || count < 2 * kernels.len());
+    let few = direct(isa, w.element()).filter(|kernels| w.element() == Dtype::F32 || count < 2 * kernels.len());
     let kernels = few.unwrap_or_else(|| wide_kernels(isa));
     let mut wide = if few.is_none() { Scratch::take(w.k.min(INNER) * PANEL) } else { Scratch::take(0) };
-    let step = (PANEL * w.element().bytes() / count.div_ceil(kernels.len())).next_multiple_of(16);
+    let step = (w.step_bytes() / count.div_ceil(kernels.len())).next_multiple_of(16);
     let last = group.first + group.panels - 1;
     for k0 in (0..w.k).step_by(INNER) {
         let inner = INNER.min(w.k - k0);
@@ -109,7 +110,7 @@ unsafe fn task_product(isa: Isa, x: Rows<'_>, w: &Packed, group: &Group, y: *mut
                 after.unwrap_or(own)
             };
             let (b, row_bytes) = if few.is_some() {
-                (own, PANEL * w.element().bytes())
+                (own, w.step_bytes())
             } else {
                 w.widen(isa, p, k0, inner, &mut wide);
                 (wide.as_ptr().cast(), PANEL * 4)
@@ -139,7 +140,6 @@ unsafe fn task_product(isa: Isa, x: Rows<'_>, w: &Packed, group: &Group, y: *mut
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ckpt::Dtype;
     use crate::kernels::cpu::packed::Stored;
     use crate::kernels::cpu::testing::{bits, chunked, wild};
 
@@ -165,7 +165,7 @@ mod tests {
                 let bytes: Vec<u8> = match dtype {
                     Dtype::F32 => wide.iter().flat_map(|w| w.to_le_bytes()).collect(),
                     Dtype::F16 => wide.iter().flat_map(|w| half::f16::from_f32(*w).to_le_bytes()).collect(),
-                    Dtype::Bf16 => wide.iter().flat_map(|w| half::bf16::from_f32(*w).to_le_bytes()).collect(),
+                    _ => wide.iter().flat_map(|w| half::bf16::from_f32(*w).to_le_bytes()).collect(),
                 };
                 let want: Vec<f32> =
                     (0..m * n).map(|o| chunked(&x[o / n * ld..][..k], &wide[o % n * k..][..k], CHUNK)).collect();
@@ -179,6 +179,48 @@ mod tests {
                     matmul(pool, isa, rows, both);
                     assert_eq!(bits(&y), bits(&want), "{m} x {n} x {k}, {isa:?}, {dtype:?}");
                     assert_eq!(bits(&z), bits(&want), "{m} x {n} x {k}, {isa:?}, {dtype:?}, second product");
+                }
+            }
+        }
+    }
+
+    /// Rows of random blocks, their scales of moderate size.
+    fn random_blocks(dtype: Dtype, elements: usize) -> Vec<u8> {
+        let (length, size) = dtype.block();
+        let noise = wild(elements / length * size, 7);
+        let mut bytes: Vec<u8> = noise.iter().map(|x| (x.to_bits() >> 9) as u8).collect();
+        for block in bytes.chunks_exact_mut(size) {
+            // Exponents near 0; Q4_K has a second scale.
+            block[1] = block[1] & 0x83 | 0x30;
+            block[3] = if dtype == Dtype::Q4K { block[3] & 0x83 | 0x28 } else { block[3] };
+        }
+        bytes
+    }
+
+    #[test]
+    fn quantised_weights_give_the_bits_of_the_same_weights_as_f32() {
+        for (m, n, k) in [(1, 33, 256), (5, 70, 2304), (40, 64, 512), (150, 31, 4352), (3, 1, 256)] {
+            for dtype in [Dtype::Q8_0, Dtype::Q4K] {
+                let bytes = random_blocks(dtype, n * k);
+                let wide = crate::ckpt::widen(dtype, &bytes);
+                let stored = Stored { bytes: &bytes, dtype, row_step: k, k_step: 1 };
+                // Rows in another order, as a view of some of them has.
+                let pool = Pool::new(2);
+                let packed = Packed::pack(&pool, n, k, |row| n - 1 - row, stored);
+                assert!(packed.bytes() <= packed.n.next_multiple_of(PANEL) * k * 9 / 8);
+                let row_of = |row: usize| &wide[(n - 1 - row) * k..][..k];
+                let mut row = vec![0.0; k];
+                for index in 0..n {
+                    packed.row(index, &mut row);
+                    assert_eq!(bits(&row), bits(row_of(index)), "{dtype:?}, row {index}");
+                }
+                let x = wild(m * k, 1);
+                let want: Vec<f32> = (0..m * n).map(|o| chunked(&x[o / n * k..][..k], row_of(o % n), CHUNK)).collect();
+                for isa in Isa::available() {
+                    let mut y = vec![f32::NAN; m * n];
+                    let rows = Rows { values: &x, ld: k, count: m };
+                    matmul(&pool, isa, rows, &mut [Product { w: &packed, y: &mut y }]);
+                    assert_eq!(bits(&y), bits(&want), "{m} x {n} x {k}, {isa:?}, {dtype:?}");
                 }
             }
         }

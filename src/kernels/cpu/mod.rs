@@ -8,6 +8,7 @@
 
 mod array;
 mod attention;
+mod blocks;
 mod isa;
 mod kv;
 mod lines;
@@ -148,7 +149,7 @@ impl Kernels for Cpu {
     }
 
     fn matrix_bytes(out: usize, inner: usize, dtype: Dtype) -> usize {
-        out.next_multiple_of(packed::PANEL) * inner * dtype.bytes()
+        out.div_ceil(packed::PANEL) * packed::panel_bytes(dtype, inner)
     }
 
     fn array(&self, values: SiteValues) -> Result<Array> {

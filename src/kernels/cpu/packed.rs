@@ -1,5 +1,6 @@
 //! Weights in the order in which the micro-kernel reads them.
 
+use super::blocks;
 use super::isa::Isa;
 use super::lines::{self, Lines};
 use super::math;
@@ -9,8 +10,8 @@ use crate::ckpt::Dtype;
 /// Columns of a panel: two AVX-512 vectors, four AVX2 vectors.
 pub(super) const PANEL: usize = 32;
 
-/// How a panel's weights are stored. Half-precision weights stay as they are: half the memory and half the traffic.
-/// Kernels widen them exactly, so the results are those of the widened weights.
+/// How a panel's weights are stored. Half-precision and quantised weights stay as narrow as they are: less memory, less
+/// traffic. Kernels widen them exactly, so the results are those of the widened weights.
 pub use crate::ckpt::Dtype as Element;
 
 /// A matrix `[n, k]` as panels of 32 of its rows, each k-major: `panel[p][kk][j] = w[32 p + j][kk]`, zero beyond row n.
@@ -46,11 +47,11 @@ impl Packed {
     pub fn pack(pool: &Pool, n: usize, k: usize, row_of: impl Fn(usize) -> usize + Sync, from: Stored<'_>) -> Self {
         let element = from.dtype;
         let panels = n.div_ceil(PANEL);
-        let size = PANEL * k * element.bytes();
+        let size = panel_bytes(element, k);
         let mut lines = lines::zeroed((panels * size).div_ceil(128));
         let last =
             (0..n).map(&row_of).max().map_or(0, |row| row * from.row_step + k.saturating_sub(1) * from.k_step + 1);
-        assert!(k == 0 || from.bytes.len() >= last * element.bytes(), "the source holds {n} rows of {k}");
+        assert!(k == 0 || from.bytes.len() >= element.size(last), "the source holds {n} rows of {k}");
         let out = Output::new(lines::bytes_mut(&mut lines));
         pool.run(panels, |panel| {
             // SAFETY: each panel is one task's.
@@ -60,6 +61,11 @@ impl Packed {
             match element {
                 Element::F32 => transpose::<4>(&rows[..present], k, from, out),
                 Element::F16 | Element::Bf16 => transpose::<2>(&rows[..present], k, from, out),
+                Element::Q8_0 | Element::Q4K => {
+                    assert!(from.k_step == 1 && k.is_multiple_of(element.block().0), "rows of whole blocks");
+                    let row = |row: &usize| &from.bytes[element.size(*row)..][..element.size(k)];
+                    blocks::pack(element, &rows[..present].iter().map(row).collect::<Vec<_>>(), k, out);
+                }
             }
         });
         Self { n, k, element, lines }
@@ -73,29 +79,64 @@ impl Packed {
         lines::bytes(&self.lines)
     }
 
+    /// Bytes from the beginning of the panels to inner index `k0` of panel `p`; `k0` is a multiple of [`blocks::RUN`].
+    fn offset(&self, p: usize, k0: usize) -> usize {
+        p * panel_bytes(self.element, self.k) + panel_bytes(self.element, k0)
+    }
+
     /// Panel `p` from inner index `k0` on.
     pub(super) fn panel(&self, p: usize, k0: usize) -> *const u8 {
-        self.bytes_of().as_ptr().wrapping_add((p * self.k + k0) * PANEL * self.element.bytes())
+        self.bytes_of().as_ptr().wrapping_add(self.offset(p, k0))
+    }
+
+    /// Bytes of one step of the inner dimension in a panel, on average.
+    pub(super) fn step_bytes(&self) -> usize {
+        panel_bytes(self.element, blocks::RUN) / blocks::RUN
     }
 
     /// `steps` rows of panel `p` from inner index `k0` on, as f32.
     pub(super) fn widen(&self, isa: Isa, p: usize, k0: usize, steps: usize, out: &mut [f32]) {
-        let size = self.element.bytes();
-        let bytes = &self.bytes_of()[(p * self.k + k0) * PANEL * size..][..steps * PANEL * size];
-        math::widen(isa, self.element, bytes, &mut out[..steps * PANEL]);
+        let bytes = &self.bytes_of()[self.offset(p, k0)..][..panel_bytes(self.element, steps)];
+        let out = &mut out[..steps * PANEL];
+        match self.element {
+            Element::Q8_0 => blocks::widen_eight(isa, bytes, out),
+            Element::Q4K => blocks::widen_four(isa, bytes, out),
+            plain => math::widen(isa, plain, bytes, out),
+        }
     }
 
     /// Row `row`, copied out.
     pub fn row(&self, row: usize, out: &mut [f32]) {
         let (panel, j) = (row / PANEL, row % PANEL);
-        let (size, bytes) = (self.element.bytes(), self.bytes_of());
-        for (kk, out) in out.iter_mut().enumerate().take(self.k) {
-            *out = self.element.widen_one(&bytes[((panel * self.k + kk) * PANEL + j) * size..]);
+        let bytes = &self.bytes_of()[self.offset(panel, 0)..][..panel_bytes(self.element, self.k)];
+        let out = &mut out[..self.k];
+        let halves = |widen: fn(u16) -> f32, out: &mut [f32]| {
+            for (out, step) in out.iter_mut().zip(bytes.as_chunks::<{ 2 * PANEL }>().0) {
+                *out = widen(u16::from_le_bytes([step[2 * j], step[2 * j + 1]]));
+            }
+        };
+        match self.element {
+            Element::F32 => {
+                for (out, step) in out.iter_mut().zip(bytes.as_chunks::<{ 4 * PANEL }>().0) {
+                    *out = f32::from_le_bytes(std::array::from_fn(|i| step[4 * j + i]));
+                }
+            }
+            Element::F16 => halves(|bits| half::f16::from_bits(bits).to_f32(), out),
+            Element::Bf16 => halves(|bits| half::bf16::from_bits(bits).to_f32(), out),
+            Element::Q8_0 | Element::Q4K => blocks::column(self.element, bytes, j, out),
         }
     }
 
     pub fn bytes(&self) -> usize {
         size_of_val(&*self.lines)
+    }
+}
+
+/// Bytes of `steps` steps of the inner dimension in a panel.
+pub(super) fn panel_bytes(element: Element, steps: usize) -> usize {
+    match blocks::run_bytes(element) {
+        Some(bytes) => steps / blocks::RUN * bytes,
+        None => PANEL * element.size(steps),
     }
 }
 
