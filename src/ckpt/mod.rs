@@ -11,7 +11,7 @@ mod torch;
 mod weights;
 
 pub use config::{Config, ConfigReader};
-pub(crate) use gguf::{GgufFile, Vocabulary, four_bit_scales, is_gguf};
+pub(crate) use gguf::{Export, GgufFile, Quant, Vocabulary, four_bit_scales, is_gguf};
 pub use series::{CheckpointRef, discover};
 pub use torch::{Scalar as TorchScalar, TorchDtype, TorchError, TorchFile, TorchTensor};
 pub(crate) use weights::widen;

@@ -26,6 +26,8 @@ pub(super) enum Verb {
     Rescore(RescoreArguments),
     /// Let go of stored answers that no run refers to
     Gc(GcArguments),
+    /// Write a checkpoint as a GGUF file
+    Convert(ConvertArguments),
     /// Write the page of a suite's runs again
     Report(ReportArguments),
     /// List what there is: tasks, metrics, profiles, families, sites
@@ -174,6 +176,29 @@ pub(super) struct GcArguments {
     /// Say what would be freed, and stop
     #[arg(long)]
     pub dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Examples:
+  veval convert ckpts/step1000 step1000.gguf
+  veval convert ckpts/step1000 step1000-q8_0.gguf --type q8_0")]
+pub(super) struct ConvertArguments {
+    /// A checkpoint folder (safetensors or pytorch_model.bin), or a GGUF file
+    pub checkpoint: PathBuf,
+    /// The file to be written, which must not exist
+    pub out: PathBuf,
+    /// Element type of the matrices; norms and biases are f32
+    #[arg(long = "type", value_enum, default_value_t = ConvertType::F16)]
+    pub to: ConvertType,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ConvertType {
+    F32,
+    F16,
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@
 //! standard output, everything else to standard error; a closed pipe is no error.
 
 mod args;
+mod convert;
 mod diagnostics;
 mod gc;
 mod list;
@@ -32,6 +33,7 @@ pub fn main() -> ExitCode {
         Verb::Merge(options) => merge::merge(options),
         Verb::Rescore(options) => rescore::rescore(options),
         Verb::Gc(options) => gc::gc(options),
+        Verb::Convert(options) => convert::convert(options),
         Verb::Report(options) => report::report(options),
         Verb::List(options) => list::list(options),
         Verb::Show(options) => show::show(options),

@@ -98,6 +98,32 @@ impl RotarySpec {
         }
     }
 
+    /// What the frequencies are divided by against those of the base alone, where the scaling is of a kind that formats
+    /// without a name for it can say so.
+    pub fn divisors(&self) -> Option<Vec<f32>> {
+        if !matches!(self.scaling, RotaryScaling::Llama3 { .. } | RotaryScaling::Divided { .. }) {
+            return None;
+        }
+        let plain = Self { scaling: RotaryScaling::None, ..self.clone() }.inverse_frequencies();
+        let scaled = self.inverse_frequencies();
+        match &self.scaling {
+            RotaryScaling::Divided { by } => Some(by.iter().map(|by| *by as f32).collect()),
+            _ => Some(plain.iter().zip(&scaled).map(|(plain, scaled)| plain / scaled).collect()),
+        }
+    }
+
+    /// Whether positions turn by the same angles, but for rounding.
+    pub fn turns_like(&self, other: &Self) -> bool {
+        let near = |a: &f32, b: &f32| (a - b).abs() <= 1e-6 * a.abs();
+        let (own, theirs) = (self.rows([1]), other.rows([1]));
+        let (a, b) = (self.inverse_frequencies(), other.inverse_frequencies());
+        let magnitude =
+            |rows: &RotaryRows| rows.cos.iter().zip(&rows.sin).map(|(c, s)| c.hypot(*s)).collect::<Vec<_>>();
+        a.len() == b.len()
+            && a.iter().zip(&b).all(|(a, b)| near(a, b))
+            && magnitude(&own).iter().zip(&magnitude(&theirs)).all(|(a, b)| near(a, b))
+    }
+
     /// Angles of the positions `first..first + rows`. Products in f32, as the peers form them.
     pub fn rows(&self, positions: impl IntoIterator<Item = usize>) -> RotaryRows {
         let frequencies = self.inverse_frequencies();
@@ -139,5 +165,19 @@ mod tests {
         assert_eq!(scaled[0], plain[0]);
         assert!((scaled[63] / plain[63] - 0.125).abs() < 1e-6);
         assert!(scaled.iter().zip(&plain).any(|(s, p)| (0.2..0.9).contains(&(s / p))));
+    }
+
+    /// As llama.cpp's converter writes them into `rope_freqs.weight`.
+    #[test]
+    fn llama3_can_be_said_by_divisors() {
+        let scaling =
+            RotaryScaling::Llama3 { factor: 8.0, low_freq_factor: 0.5, high_freq_factor: 2.0, original_context: 16.0 };
+        let spec = RotarySpec { dims: 10, theta: 50.0, scaling };
+        let by = spec.divisors().unwrap();
+        let theirs = [1.0, 1.950_704_3, 6.945_333, 8.0, 8.0];
+        assert!(by.iter().zip(theirs).all(|(a, b)| (a - b).abs() < 1e-6 * b), "{by:?}");
+        let by = by.into_iter().map(f64::from).collect();
+        let divided = RotarySpec { scaling: RotaryScaling::Divided { by }, ..spec.clone() };
+        assert!(divided.turns_like(&spec) && !spec.turns_like(&RotarySpec { theta: 51.0, ..spec.clone() }));
     }
 }

@@ -9,6 +9,7 @@
 //! family-specific forward code.
 
 mod cache;
+mod convert;
 mod decoder;
 pub mod families;
 mod footprint;
@@ -19,6 +20,7 @@ mod taps;
 mod weights;
 
 pub use cache::{Cache, Sequence};
+pub use convert::{GgufType, to_gguf};
 pub use decoder::{Decoder, LOGIT_ROWS};
 pub use footprint::Footprint;
 pub use load::{LoadOptions, Loaded, check, load};

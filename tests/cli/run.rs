@@ -171,3 +171,31 @@ fn a_gguf_file_scores_as_the_checkpoint_that_it_was_made_from() {
     assert!(record(&fixtures().join("gguf/stories-f32.gguf")) == folder, "another record");
     assert!(record(&fixtures().join("gguf/stories-q8_0.gguf")) != folder, "the same record");
 }
+
+/// The record of a folder and of the GGUF file made from it are the same bytes.
+#[test]
+fn a_converted_checkpoint_scores_as_before() {
+    let (bench, checkpoint) = (Bench::new(), example(700));
+    let checkpoint = checkpoint.to_str().unwrap();
+    let ran = bench.veval(&["convert", checkpoint, "f32.gguf", "--type", "f32"]);
+    assert!(ran.code == 0 && ran.out.contains("f32.gguf"), "{}", ran.err);
+    let record = |checkpoint: &str, out: &str| {
+        let suite = root().join("suites/example.toml");
+        let ran = bench.veval(&["run", suite.to_str().unwrap(), checkpoint, "--out", out]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let entries = std::fs::read_dir(bench.path(out).join("example")).unwrap().map(|entry| entry.unwrap().path());
+        let records: Vec<_> = entries.map(|folder| folder.join("samples.jsonl")).filter(|path| path.exists()).collect();
+        std::fs::read_to_string(&records[0]).unwrap()
+    };
+    assert!(record("f32.gguf", "a") == record(checkpoint, "b"), "another record");
+    assert_eq!(bench.veval(&["convert", checkpoint, "q8.gguf", "--type", "q8_0"]).code, 0);
+    assert!(record("q8.gguf", "c") != record(checkpoint, "b"), "the same record");
+    let bad = [
+        (bench.veval(&["convert", checkpoint, "f32.gguf"]), "a name that is free"),
+        (bench.veval(&["convert", checkpoint, "f32.txt"]), "a name that ends in .gguf"),
+        (bench.veval(&["convert", "nowhere", "x.gguf"]), "nowhere"),
+    ];
+    for (ran, message) in bad {
+        assert!(ran.code == 2 && ran.err.contains(message), "{}", ran.err);
+    }
+}

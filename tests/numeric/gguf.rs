@@ -11,6 +11,7 @@ use veval::kernels::Kernels;
 use veval::kernels::candle::Candle;
 use veval::kernels::cpu::Cpu;
 use veval::lm::{LanguageModel, Local, LocalOptions, cpu};
+use veval::model::{GgufType, to_gguf};
 use veval::request::{Ask, Plan, Request, Response, Sampling, Sharing};
 use veval::text::Tokenizer;
 
@@ -93,6 +94,29 @@ fn every_architecture_is_put_back() {
     }
     println!("largest logit difference: {} ({})", worst.0, worst.1);
     assert_eq!(families.len(), 16, "{families:?}");
+}
+
+/// What is read is written: a file of every architecture, made anew from what was read of it, is the same model.
+#[test]
+fn what_is_read_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut compared = 0;
+    for entry in std::fs::read_dir(fixtures().join("families")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|end| end == "gguf") {
+            let again = folder.path().join(path.file_name().unwrap());
+            to_gguf(&path, &again, GgufType::F32).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let (first, second) = (open(&path, Cpu::default()), open(&again, Cpu::default()));
+            assert_eq!(first.fingerprint, second.fingerprint, "{}", path.display());
+            compared += 1;
+        }
+    }
+    assert_eq!(compared, 32);
+    // Blocks by llama.cpp and by us are the same bytes.
+    let again = folder.path().join("q8.gguf");
+    to_gguf(&fixtures().join("stories-f32.gguf"), &again, GgufType::Q8_0).unwrap();
+    let theirs = open(&fixtures().join("stories-q8_0.gguf"), Cpu::default());
+    assert_eq!(open(&again, Cpu::default()).fingerprint, theirs.fingerprint);
 }
 
 #[test]

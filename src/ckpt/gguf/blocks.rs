@@ -1,6 +1,6 @@
 //! The blocks that GGUF stores weights in, and their values as f32, bit for bit those of ggml.
 //!
-//! Source: `dequantize_row_*` of ggml's `ggml-quants.c`, whose order of float operations
+//! Source: `dequantize_row_*` and `quantize_row_q8_0_ref` of ggml's `ggml-quants.c`, whose order of float operations
 //! is kept: each product and each difference is rounded on its own. All layouts are little-endian. A scale that is
 //! infinite or NaN makes NaN where ggml makes NaN, perhaps of other bits.
 
@@ -310,6 +310,28 @@ fn iq4_xs(block: &[u8; 136], y: &mut [f32; 256]) {
     }
 }
 
+/// Blocks of a half-precision scale and 32 signed bytes. The format has no place for numbers that are not finite: a NaN
+/// becomes 0, and an infinite number gives its block an infinite scale.
+///
+/// # Panics
+///
+/// When the count is no multiple of 32, which is the caller's mistake.
+pub fn quantise_q8_0(values: &[f32]) -> Vec<u8> {
+    let (blocks, rest) = values.as_chunks::<32>();
+    assert!(rest.is_empty(), "Q8_0 holds whole blocks of 32 elements");
+    let mut out = Vec::with_capacity(blocks.len() * Quant::Q8_0.block_bytes());
+    for block in blocks {
+        let largest = block.iter().fold(0.0f32, |largest, x| largest.max(x.abs()));
+        let d = largest / 127.0;
+        let inverse = if d == 0.0 { 0.0 } else { 1.0 / d };
+        out.extend(f16::from_f32(d).to_le_bytes());
+        // Out of range only where the scale is so small that its inverse is infinite; ggml's conversion gives 0 there.
+        let byte = |q: f32| if q.abs() < 128.0 { q as i8 as u8 } else { 0 };
+        out.extend(block.iter().map(|x| byte((x * inverse).round())));
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -349,6 +371,28 @@ mod tests {
             let expected = floats(recorded(&format!("{name}.values")).unwrap());
             assert_eq!(bits(&values), bits(&expected), "{name}");
         }
+    }
+
+    #[test]
+    fn q8_0_is_written_as_ggml_writes_it() {
+        let source = floats(recorded("Q8_0.source").unwrap());
+        assert_eq!(quantise_q8_0(&source), recorded("Q8_0.bytes").unwrap());
+        assert_eq!(quantise_q8_0(&[0.0; 32]), [0; 34]);
+        // Halves go away from zero; the largest value decides the scale.
+        let mut values = [0.0; 32];
+        (values[0], values[1], values[2]) = (-127.0, 0.5, -2.5);
+        assert_eq!(quantise_q8_0(&values)[..5], [0x00, 0x3c, 129, 1, 253]);
+    }
+
+    #[test]
+    fn extreme_values_have_blocks() {
+        let mut values = [0.0; 32];
+        values[0] = f32::from_bits(1);
+        assert_eq!(quantise_q8_0(&values), [0; 34], "too small for a scale");
+        values[0] = f32::MAX;
+        assert_eq!(quantise_q8_0(&values)[..3], [0x00, 0x7c, 127], "an infinite scale");
+        values[0] = f32::INFINITY;
+        assert_eq!(quantise_q8_0(&values)[..4], [0x00, 0x7c, 0, 0]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 
 /// A part of the configuration that is stored as a tensor, and a bound of its length.
-const FREQUENCY_FACTORS: &str = "rope_freqs.weight";
+pub(super) const FREQUENCY_FACTORS: &str = "rope_freqs.weight";
 const MAX_FREQUENCIES: u64 = 1 << 12;
 
 /// An open file whose header is in order.

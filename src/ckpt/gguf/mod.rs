@@ -6,12 +6,16 @@
 
 mod architectures;
 mod blocks;
+mod export;
 mod header;
 mod layout;
 mod scan;
 mod vocabulary;
+mod vocabulary_keys;
+mod write;
 
 pub use blocks::{Quant, four_bit_scales, values};
+pub use export::Export;
 pub use layout::{GgufFile, Place, Tensor};
 pub use vocabulary::Vocabulary;
 

@@ -100,6 +100,23 @@ impl Value {
 }
 
 impl Array {
+    pub fn len(&self) -> usize {
+        match self {
+            Self::U8(x) => x.len(),
+            Self::I8(x) => x.len(),
+            Self::U16(x) => x.len(),
+            Self::I16(x) => x.len(),
+            Self::U32(x) => x.len(),
+            Self::I32(x) => x.len(),
+            Self::U64(x) => x.len(),
+            Self::I64(x) => x.len(),
+            Self::F32(x) => x.len(),
+            Self::F64(x) => x.len(),
+            Self::Bool(x) => x.len(),
+            Self::Text(x) => x.len(),
+        }
+    }
+
     pub fn as_texts(&self) -> Option<&[String]> {
         if let Self::Text(texts) = self { Some(texts) } else { None }
     }

@@ -3,7 +3,7 @@
 //! llama.cpp splits and merges by rules of its own; these are the same rules for the `tokenizers` library. Of the ways
 //! to split, those in [`SPLITS`] were compared with llama.cpp's ids.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value as Json, json};
 
@@ -25,14 +25,14 @@ const QWEN2: &str =
 
 /// `tokenizer.ggml.pre`: expressions that split a text, each within the pieces of those before it; whether a piece that
 /// is in the vocabulary is taken whole; whether the beginning-of-sequence token is put before where no key says so.
-struct Split {
-    names: &'static [&'static str],
+pub(super) struct Split {
+    pub names: &'static [&'static str],
     expressions: &'static [&'static str],
     ignore_merges: bool,
     add_bos: bool,
 }
 
-const SPLITS: &[Split] = &[
+pub(super) const SPLITS: &[Split] = &[
     Split { names: &["gpt-2", "phi-2", "olmo", "mpt"], expressions: &[GPT2], ignore_merges: false, add_bos: false },
     Split {
         names: &["smollm", "starcoder", "refact", "command-r"],
@@ -62,9 +62,12 @@ const SPLITS: &[Split] = &[
 ];
 
 /// `tokenizer.ggml.token_type`
-const UNKNOWN: u64 = 2;
-const CONTROL: u64 = 3;
-const USER_DEFINED: u64 = 4;
+pub(super) const NORMAL: u64 = 1;
+pub(super) const UNKNOWN: u64 = 2;
+pub(super) const CONTROL: u64 = 3;
+pub(super) const USER_DEFINED: u64 = 4;
+pub(super) const UNUSED: u64 = 5;
+pub(super) const BYTE: u64 = 6;
 
 /// The keys below `tokenizer.ggml.`.
 struct Keys<'a> {
@@ -183,7 +186,7 @@ impl<'a> Keys<'a> {
             let message = format!("expected as many scores as tokens ({}), found {}", self.tokens.len(), scores.len());
             return bad("key tokenizer.ggml.scores", message);
         }
-        let ids: HashMap<&str, usize> =
+        let ids: BTreeMap<&str, usize> =
             self.tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect();
         let mut merges: Vec<(f32, &str, &str)> = Vec::new();
         for (token, score) in self.tokens.iter().zip(scores) {
@@ -256,6 +259,25 @@ impl<'a> Keys<'a> {
         };
         Ok((model, rest))
     }
+}
+
+/// What llama.cpp calls the way in which a `tokenizer.json` splits texts.
+pub(super) fn split_of(tokenizer: &Json) -> Option<&'static str> {
+    let step = &tokenizer["pre_tokenizer"];
+    let steps = step["pretokenizers"].as_array().cloned().unwrap_or_else(|| vec![step.clone()]);
+    let mut expressions = Vec::new();
+    for step in &steps {
+        match step["type"].as_str()? {
+            "Split" => expressions.push(step["pattern"]["Regex"].as_str()?.to_owned()),
+            "Digits" if step["individual_digits"] == true => expressions.push(r"\p{N}".to_owned()),
+            "ByteLevel" if step["use_regex"] != false => expressions.push(GPT2.to_owned()),
+            "ByteLevel" => {}
+            _ => return None,
+        }
+    }
+    let ignore_merges = tokenizer["model"]["ignore_merges"] == true;
+    let same = |split: &&Split| split.expressions.iter().eq(&expressions) && split.ignore_merges == ignore_merges;
+    SPLITS.iter().find(same).and_then(|split| split.names.first()).copied()
 }
 
 /// The post-processor that puts special tokens around a text.
