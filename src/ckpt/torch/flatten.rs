@@ -1,6 +1,6 @@
 //! The values of a pickle by dotted path, such as `state.0.exp_avg` of an optimizer.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::value::{Id, Label, Node, Values, place};
 use super::{Result, TorchError};
@@ -42,7 +42,7 @@ struct Level<'a> {
     path: usize,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key<'a> {
     Text(&'a str),
     Int(i64),
@@ -186,7 +186,7 @@ fn last_of_each<'a>(values: &'a Values, pairs: &[(Id, Id)]) -> Vec<(Key<'a>, Id)
         &Node::Int(number) => (Key::Int(number), value),
         _ => (Key::Other(place), value),
     };
-    let mut seen = HashSet::new();
+    let mut seen = BTreeSet::new();
     let mut kept: Vec<_> = pairs.iter().enumerate().map(key).rev().filter(|(key, _)| seen.insert(*key)).collect();
     kept.reverse();
     kept

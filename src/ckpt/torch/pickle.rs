@@ -3,7 +3,7 @@
 //! Opcodes of CPython's `Lib/pickletools.py`, without the text opcodes of protocols 0 and 1, the extension registry and
 //! out-of-band buffers, none of which `torch.save` writes.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::rebuild;
 use super::value::{Id, Label, Node, Said, Span, StorageRef, Values};
@@ -33,7 +33,7 @@ impl Pickle {
     pub(super) fn read(bytes: Vec<u8>) -> Result<Self> {
         debug_assert!(bytes.len() as u64 <= MAX_PICKLE_BYTES);
         let values = Values::new(bytes);
-        let mut machine = Machine { values, at: 0, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new() };
+        let mut machine = Machine { values, at: 0, stack: Vec::new(), marks: Vec::new(), memo: BTreeMap::new() };
         loop {
             let at = machine.at;
             match machine.step() {
@@ -52,7 +52,7 @@ struct Machine {
     stack: Vec<Id>,
     /// The heights of the stack at which open containers begin.
     marks: Vec<usize>,
-    memo: HashMap<u32, Id>,
+    memo: BTreeMap<u32, Id>,
 }
 
 impl Machine {

@@ -125,7 +125,8 @@ fn files_cut_anywhere_are_refused() {
 
 #[test]
 fn a_file_that_shrinks_after_opening_is_an_error() {
-    let path = std::env::temp_dir().join(format!("torchbin-shrinks-{}", std::process::id()));
+    let scratch = tempfile::tempdir().unwrap();
+    let path = scratch.path().join("shrinks.bin");
     std::fs::copy(folder().join("module.bin"), &path).unwrap();
     let file = TorchFile::open(&path).unwrap();
     std::fs::File::options().write(true).open(&path).unwrap().set_len(100).unwrap();
@@ -134,7 +135,7 @@ fn a_file_that_shrinks_after_opening_is_an_error() {
     assert_eq!(error.at, "tensor embed.weight");
     assert!(error.message.starts_with("failed to read 24 bytes"), "{error}");
     assert_eq!(file.read("other").unwrap_err().to_string(), "tensor other: expected a tensor of this name, found none");
-    assert!(TorchFile::open(&std::env::temp_dir()).unwrap_err().message.contains("expected a file"));
+    assert!(TorchFile::open(scratch.path()).unwrap_err().message.contains("expected a file"));
     assert!(TorchFile::open(&path).unwrap_err().message.contains("failed to open"));
 }
 
