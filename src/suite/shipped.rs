@@ -20,8 +20,9 @@ macro_rules! shipped {
 }
 
 shipped! {
-    "arc_challenge" "arc_easy" "boolq" "gsm8k" "hellaswag" "lambada_openai" "mmlu" "openbookqa" "piqa" "sciq"
-    "truthfulqa_mc1" "truthfulqa_mc2" "wikitext" "winogrande"
+    "arc_challenge" "arc_easy" "blimp" "boolq" "commonsense_qa" "copa" "gsm8k" "hellaswag" "lambada_openai" "mmlu"
+    "mmlu_continuation" "nq_open" "openbookqa" "openbookqa_fact" "piqa" "race" "sciq" "social_iqa" "svamp" "texts"
+    "triviaqa" "truthfulqa_mc1" "truthfulqa_mc2" "wikitext" "winogrande"
 }
 
 pub fn find(name: &str) -> Option<&'static ShippedTask> {

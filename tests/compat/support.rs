@@ -18,10 +18,22 @@ pub fn recorded(path: &Path) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// The shipped task of several parts that a recorded name is one of, and which.
+pub fn member(recorded: &str) -> Option<(&'static str, &str)> {
+    let of = |group: &'static str| Some((group, recorded.strip_prefix(group)?.strip_prefix('_')?));
+    ["mmlu_continuation", "mmlu", "blimp"].into_iter().find_map(of)
+}
+
+/// Where the rows of a recording are: with the shared data, or, where no public ones are at hand, invented ones.
+pub fn data_of(recorded: &str, shared: &Path) -> PathBuf {
+    let invented = ["openbookqa_fact", "race", "texts"].contains(&recorded);
+    if invented { fixtures().join("invented") } else { shared.to_path_buf() }
+}
+
 /// The shipped task behind a recorded name, with this many shots and items.
 pub fn task(recorded: &str, shots: usize, limit: usize) -> Task {
-    let (file, subset) = match recorded.strip_prefix("mmlu_") {
-        Some(subset) => ("mmlu", format!("subsets = [\"{subset}\"]\nsubset_groups = {{}}\n")),
+    let (file, subset) = match member(recorded) {
+        Some((group, subset)) => (group, format!("subsets = [\"{subset}\"]\nsubset_groups = {{}}\n")),
         None => (recorded, String::new()),
     };
     let text = format!(

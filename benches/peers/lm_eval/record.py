@@ -50,7 +50,20 @@ TASKS = {
     "openbookqa": ((0, 5), 200),
     "sciq": ((0, 5), 200),
     "truthfulqa_mc2": ((0,), 200),
+    "copa": ((0, 5), 50),
+    "commonsense_qa": ((0, 5), 50),
+    "social_iqa": ((0, 5), 50),
+    "triviaqa": ((0, 5), 50),
+    "nq_open": ((0, 5), 50),
+    "svamp": ((0, 5), 50),
+    "mmlu_continuation": ((0, 5), 20),
+    "blimp": ((0,), 50),
+    "openbookqa_fact": ((0, 5), 40),
+    "race": ((0, 2), 40),
+    "texts": ((0,), 50),
 }
+# Rows of our own, where no public ones are at hand.
+INVENTED = ROOT / "tests/fixtures/invented"
 MMLU = ["abstract_algebra", "anatomy", "high_school_us_history", "professional_law"]
 GPT2_NEOX = {"random_gpt2": "gpt2", "random_neox": "gpt_neox"}
 
@@ -65,11 +78,16 @@ def write_jsonl(path, rows):
             f.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 
+def rows(path):
+    with open(path, encoding="utf-8") as f:
+        return [json.loads(line) for line in f]
+
+
 def convert(data, out):
     """The files whose shape `datasets` cannot read as they are."""
     out.mkdir(parents=True, exist_ok=True)
     with open(data / "truthfulqa/mc_task.json", encoding="utf-8") as f:
-        rows = json.load(f)  # keeps the key order
+        questions = json.load(f)  # keeps the key order
     write_jsonl(
         out / "truthfulqa.jsonl",
         (
@@ -80,13 +98,13 @@ def convert(data, out):
                     for k in ("mc1_targets", "mc2_targets")
                 },
             }
-            for r in rows
+            for r in questions
         ),
     )
     for subject in MMLU:
         for split in ("test", "dev"):
             with open(data / f"mmlu/{split}/{subject}_{split}.csv", encoding="utf-8", newline="") as f:
-                rows = list(csv.DictReader(f))
+                table = list(csv.DictReader(f))
             write_jsonl(
                 out / f"mmlu_{subject}_{split}.jsonl",
                 (
@@ -95,9 +113,20 @@ def convert(data, out):
                         "choices": [r[f"choice{i}"] for i in range(4)],
                         "answer": int(r["answer"]),
                     }
-                    for r in rows
+                    for r in table
                 ),
             )
+    trivia = rows(data / "triviaqa/triviaqa_sm_sub.jsonl")
+    question = lambda context: context.removeprefix("Question: ").removesuffix("\nAnswer:")
+    write_jsonl(
+        out / "triviaqa.jsonl",
+        ({"question": question(r["context"]), "answer": {"value": r["answer"], "aliases": r["aliases"]}} for r in trivia),
+    )
+    # The public set holds the text of a Python list.
+    write_jsonl(
+        out / "race.jsonl",
+        ({"article": r["article"], "problems": repr(r["problems"])} for r in rows(INVENTED / "race/high_test.jsonl")),
+    )
     write_jsonl(out / "wikitext.jsonl", ({"page": p} for p in wikitext_pages(data)))
 
 
@@ -121,6 +150,7 @@ def render_tasks(data, converted, out):
     values = {
         "DATA": str(data),
         "CONVERTED": str(converted),
+        "INVENTED": str(INVENTED),
         "LM_EVAL_TASKS": str(Path(lm_eval.tasks.__file__).parent),
     }
     out.mkdir(parents=True, exist_ok=True)
