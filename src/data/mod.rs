@@ -1,5 +1,7 @@
 //! Reading data sets: rows from local files, with a fingerprint of what was read.
 
+#[cfg(feature = "parquet")]
+mod parquet;
 mod read;
 mod source;
 

@@ -13,19 +13,22 @@ use crate::error::{Error, Result};
 pub type Row = Map<String, Value>;
 
 /// Bound of a file's content, unpacked.
-const MAX_BYTES: u64 = 8 << 30;
+pub(super) const MAX_BYTES: u64 = 8 << 30;
 /// Bound of one line.
 const MAX_LINE_BYTES: u64 = 64 << 20;
 /// After this many bad lines the rest is not looked at.
 const MAX_PROBLEMS: usize = 20;
 
-/// Reads a `.jsonl`, `.jsonl.gz`, `.json` (a list of objects), `.csv`, `.tsv` or `.txt` file. For `.txt`, a line that
+/// Reads a `.jsonl`, `.jsonl.gz`, `.json` (a list of objects), `.csv`, `.tsv`, `.parquet` or `.txt` file. For `.txt`, a line that
 /// matches `record_start` begins a record with the column `text`; without it the whole file is one record.
 pub fn read_rows(path: &Path, record_start: Option<&Regex>) -> Result<Vec<Row>> {
     let name = path.to_string_lossy().to_lowercase();
     let file = std::fs::File::open(path).map_err(|e| Error::io("open", path, &e))?;
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return Err(Error::bad("expected a file").in_file(path));
+    }
+    if name.ends_with(".parquet") {
+        return parquet(path, file);
     }
     let (name, reader): (&str, Box<dyn Read>) = match name.strip_suffix(".gz") {
         Some(inner) => (inner, Box::new(flate2::read::MultiGzDecoder::new(file))),
@@ -38,11 +41,21 @@ pub fn read_rows(path: &Path, record_start: Option<&Regex>) -> Result<Vec<Row>> 
         Some("csv") => separated(path, reader, b','),
         Some("tsv") => separated(path, reader, b'\t'),
         Some("txt") => records(path, reader, record_start),
-        _ => {
-            Err(Error::bad("expected a file that ends in .jsonl, .json, .csv, .tsv or .txt, possibly followed by .gz")
-                .in_file(path))
-        }
+        _ => Err(Error::bad(
+            "expected a file that ends in .parquet, or in .jsonl, .json, .csv, .tsv or .txt, possibly followed by .gz",
+        )
+        .in_file(path)),
     }
+}
+
+#[cfg(feature = "parquet")]
+fn parquet(path: &Path, file: std::fs::File) -> Result<Vec<Row>> {
+    super::parquet::read(path, file)
+}
+
+#[cfg(not(feature = "parquet"))]
+fn parquet(path: &Path, _: std::fs::File) -> Result<Vec<Row>> {
+    Err(Error::bad("expected a build with the feature `parquet`, found one without").in_file(path))
 }
 
 fn json_lines(path: &Path, mut reader: impl BufRead) -> Result<Vec<Row>> {
