@@ -1,5 +1,6 @@
 //! Reading data sets: rows from local files, with a fingerprint of what was read.
 
+mod folder;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod read;

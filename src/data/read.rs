@@ -20,8 +20,12 @@ const MAX_LINE_BYTES: u64 = 64 << 20;
 const MAX_PROBLEMS: usize = 20;
 
 /// Reads a `.jsonl`, `.jsonl.gz`, `.json` (a list of objects), `.csv`, `.tsv`, `.parquet` or `.txt` file. For `.txt`, a line that
-/// matches `record_start` begins a record with the column `text`; without it the whole file is one record.
+/// matches `record_start` begins a record with the column `text`; without it the whole file is one record. Of a folder,
+/// all `.txt` files inside, with the columns `path` and `domain` besides.
 pub fn read_rows(path: &Path, record_start: Option<&Regex>) -> Result<Vec<Row>> {
+    if path.is_dir() {
+        return super::folder::read(path, record_start);
+    }
     let name = path.to_string_lossy().to_lowercase();
     let file = std::fs::File::open(path).map_err(|e| Error::io("open", path, &e))?;
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {

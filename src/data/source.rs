@@ -4,6 +4,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde_json::Value;
 
+use super::folder;
 use super::read::{Row, read_rows};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
@@ -32,7 +33,7 @@ pub fn load(task: &Task, data_dir: Option<&Path>) -> Result<LoadedData> {
     let mut rows_of = |name: &str, pin: Option<&String>| -> Result<Vec<Row>> {
         let path = base.join(inside(&with_subset(task, name))?);
         let rows = read_rows(&path, source.record_start.as_ref())?;
-        let found = hash::fingerprint_file(&path)?;
+        let found = if path.is_dir() { folder::fingerprint(&path)? } else { hash::fingerprint_file(&path)? };
         if let Some(pin) = pin.filter(|pin| **pin != found) {
             let problem = Diagnostic::new(format!("expected the fingerprint {pin}, found {found}")).in_file(&path);
             problems.push(problem.help(
