@@ -25,7 +25,10 @@ fn expect(message: &str, words: &[&str]) {
 #[test]
 fn weights() {
     let file = |ckpt: &Path| ckpt.join("model.safetensors");
-    expect(&refused(|_, c| std::fs::remove_file(file(c)).unwrap()), &["model.safetensors", "found neither"]);
+    expect(
+        &refused(|_, c| std::fs::remove_file(file(c)).unwrap()),
+        &["model.safetensors", "pytorch_model.bin", "found none"],
+    );
     expect(&refused(|_, c| std::fs::write(file(c), []).unwrap()), &["at least 8 bytes, found 0"]);
     expect(
         &refused(|_, c| std::fs::write(file(c), (1u64 << 62).to_le_bytes()).unwrap()),
@@ -97,7 +100,7 @@ fn configuration_and_tokenizer() {
     );
     expect(
         &config(|c| drop(c.insert("model_type".into(), "mamba".into()))),
-        &["\"mamba\"", "supported are llama, gpt2, gpt_neox"],
+        &["\"mamba\"", "supported are llama, mistral, mixtral"],
     );
     expect(&config(|c| drop(c.remove("model_type"))), &["`model_type`"]);
     let dynamic = config(|c| {

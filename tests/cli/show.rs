@@ -99,12 +99,10 @@ fn shipped_tasks_are_valid() {
     for task in shipped::TASKS {
         let read = read_task(&DefinitionFile { path: task.path.into(), text: task.text.to_owned() })
             .unwrap_or_else(|e| panic!("{e}"));
-        assert!(
-            read.iter().all(|one| one.data.local.is_some() && one.data.hub.as_ref().is_some_and(|hub| !hub.verified)),
-            "{}",
-            task.name
-        );
+        // The user's own texts have no public set.
+        let named = |hub: Option<&veval::suite::Hub>| hub.is_some_and(|hub| !hub.verified) || task.name == "texts";
+        assert!(read.iter().all(|one| one.data.local.is_some() && named(one.data.hub.as_ref())), "{}", task.name);
         tasks += read.len();
     }
-    assert_eq!((shipped::TASKS.len(), tasks), (14, 13 + 57));
+    assert_eq!((shipped::TASKS.len(), tasks), (25, 22 + 2 * 57 + 67));
 }
