@@ -6,7 +6,8 @@ use veval::data::read_rows;
 
 fuzz_target!(|bytes: &[u8]| {
     let Some((&how, bytes)) = bytes.split_first() else { return };
-    let name = ["a.jsonl", "a.json", "a.csv", "a.tsv", "a.txt", "a.jsonl.gz"][how as usize % 6];
+    let names = ["a.jsonl", "a.json", "a.csv", "a.tsv", "a.txt", "a.jsonl.gz", "a.parquet"];
+    let name = names[how as usize % names.len()];
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join(name);
     std::fs::write(&path, bytes).unwrap();

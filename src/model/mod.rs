@@ -15,6 +15,7 @@ pub mod families;
 mod footprint;
 mod gradient;
 mod load;
+mod mlp;
 mod spec;
 mod taps;
 mod weights;

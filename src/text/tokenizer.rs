@@ -37,7 +37,9 @@ impl Tokenizer {
             let file = GgufFile::open(checkpoint)?;
             let Vocabulary { tokenizer, config } = file.vocabulary()?;
             let none = Map::new();
-            return Self::new(checkpoint, tokenizer.to_string().as_bytes(), &config, &none, &file.config()?);
+            // A template in the folder around belongs to somebody else.
+            let bytes = tokenizer.to_string();
+            return Self::new((checkpoint, checkpoint), bytes.as_bytes(), &config, &none, &file.config()?);
         }
         let path = checkpoint.join("tokenizer.json");
         if !path.exists() {
@@ -48,12 +50,12 @@ impl Tokenizer {
         let bytes = files::read_bounded(&path, MAX_TOKENIZER_BYTES)?;
         let [config, specials, model] = ["tokenizer_config.json", "special_tokens_map.json", "config.json"]
             .map(|name| optional_json(&checkpoint.join(name)));
-        Self::new(&path, &bytes, &config?, &specials?, &model?)
+        Self::new((&path, checkpoint), &bytes, &config?, &specials?, &model?)
     }
 
-    /// From a `tokenizer.json` at `path` and the settings beside it.
+    /// From a `tokenizer.json` at `path` and the settings beside it; a chat template may lie in `folder`.
     fn new(
-        path: &Path,
+        (path, folder): (&Path, &Path),
         bytes: &[u8],
         config: &Map<String, Value>,
         specials: &Map<String, Value>,
@@ -73,7 +75,7 @@ impl Tokenizer {
         let numbered = |key: &str| model.get(key).and_then(first_id);
         let bos = named("bos_token").or_else(|| numbered("bos_token_id"));
         let eos = named("eos_token").or_else(|| numbered("eos_token_id"));
-        let chat = ChatTemplate::open(path.parent().unwrap_or(path), config, text)?;
+        let chat = ChatTemplate::open(folder, config, text)?;
         Ok(Self {
             fingerprint: fingerprint(bytes, config),
             inner,

@@ -364,8 +364,9 @@ fn plain(value: &Value) -> Option<Json> {
 impl Place {
     /// What is read: the stored elements, also those of blocks that kernels know; f32 in place of other blocks.
     pub fn dtype(&self) -> Dtype {
-        let by_rows = self.columns > 1 && !matches!(self.change, Some(Reorder::Transpose | Reorder::LessOne));
+        let by_rows = self.columns > 1 && !matches!(self.change, Some(Reorder::Transpose));
         match self.quant {
+            _ if matches!(self.change, Some(Reorder::LessOne)) => Dtype::F32,
             Quant::F16 => Dtype::F16,
             Quant::Bf16 => Dtype::Bf16,
             Quant::Q8_0 if by_rows => Dtype::Q8_0,
@@ -391,7 +392,7 @@ impl Place {
         let rows = bytes.len() / row;
         Ok(match self.change {
             None => bytes,
-            Some(Reorder::LessOne) => less_one(self.quant, &bytes),
+            Some(Reorder::LessOne) => less_one(&bytes),
             Some(Reorder::Transpose) => reordered(&bytes, dtype.size(1), |i| i % rows * self.columns + i / rows),
             // Stored row (head, pair, half) is row (head, half, pair).
             Some(Reorder::Unpair { heads }) => {
@@ -415,9 +416,6 @@ fn reordered(bytes: &[u8], size: usize, from: impl Fn(usize) -> usize) -> Vec<u8
     (0..bytes.len() / size.max(1)).flat_map(|i| &bytes[from(i) * size..][..size]).copied().collect()
 }
 
-fn less_one(quant: Quant, bytes: &[u8]) -> Vec<u8> {
-    if quant != Quant::F32 {
-        return bytes.to_vec();
-    }
+fn less_one(bytes: &[u8]) -> Vec<u8> {
     bytes.as_chunks().0.iter().flat_map(|bytes| (f32::from_le_bytes(*bytes) - 1.0).to_le_bytes()).collect()
 }

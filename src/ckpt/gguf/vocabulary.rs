@@ -61,6 +61,9 @@ pub(super) const SPLITS: &[Split] = &[
     },
 ];
 
+/// Real ones stay below 300. Every way to cut a token in two is tried.
+const MAX_TOKEN_BYTES: usize = 1 << 12;
+
 /// `tokenizer.ggml.token_type`
 pub(super) const NORMAL: u64 = 1;
 pub(super) const UNKNOWN: u64 = 2;
@@ -130,6 +133,9 @@ impl<'a> Keys<'a> {
         let Some(tokens) = array("tokens").and_then(|array| array.as_texts()) else {
             return bad(at, "expected the texts of the vocabulary, found none");
         };
+        if let Some(long) = tokens.iter().find(|token| token.len() > MAX_TOKEN_BYTES) {
+            return bad(at, format!("expected tokens of at most {MAX_TOKEN_BYTES} bytes, found {}", long.len()));
+        }
         let kinds = array("token_type").and_then(super::scan::Array::as_u64s).unwrap_or_else(|| vec![1; tokens.len()]);
         if kinds.len() != tokens.len() {
             return bad(at, format!("expected as many types as tokens ({}), found {}", tokens.len(), kinds.len()));
