@@ -27,12 +27,21 @@ pub(super) fn read(path: &Path, file: File) -> Result<Vec<Row>> {
 }
 
 fn rows(file: File) -> std::result::Result<Vec<Row>, String> {
+    let length = file.metadata().map_err(|e| format!("failed to read its size: {e}"))?.len();
     let reader = SerializedFileReader::new(file).map_err(|e| format!("expected a parquet file: {e}"))?;
     let metadata = reader.metadata();
     let sizes = metadata.row_groups().iter().map(|group| u64::try_from(group.total_byte_size()).unwrap_or(u64::MAX));
     let size = sizes.fold(0u64, u64::saturating_add);
     if size > MAX_BYTES {
         return Err(format!("expected at most {MAX_BYTES} bytes unpacked, found {size}"));
+    }
+    for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
+        let begin = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+        let range = u64::try_from(begin).ok().zip(u64::try_from(column.compressed_size()).ok());
+        if range.and_then(|(begin, size)| begin.checked_add(size)).is_none_or(|end| end > length) {
+            let name = column.column_descr().name();
+            return Err(format!("expected column {name} within the file's {length} bytes, found it outside"));
+        }
     }
     let depth = depth(metadata.file_metadata().schema(), 0);
     if depth > MAX_DEPTH {
