@@ -4,6 +4,7 @@ use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
+use parquet::file::metadata::RowGroupMetaData;
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::Field;
 use parquet::schema::types::Type;
@@ -35,7 +36,7 @@ fn rows(file: File) -> std::result::Result<Vec<Row>, String> {
     if size > MAX_BYTES {
         return Err(format!("expected at most {MAX_BYTES} bytes unpacked, found {size}"));
     }
-    for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
+    for column in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
         let begin = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
         let range = u64::try_from(begin).ok().zip(u64::try_from(column.compressed_size()).ok());
         if range.and_then(|(begin, size)| begin.checked_add(size)).is_none_or(|end| end > length) {
