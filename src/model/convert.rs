@@ -33,7 +33,8 @@ pub fn to_gguf(checkpoint: &Path, out: &Path, gguf_type: GgufType) -> Result<()>
     check(checkpoint)?;
     let config = Config::read(checkpoint)?;
     let (tokenizer, tokenizer_config) = tokenizer(checkpoint)?;
-    let frequency_factors = match Family::of(&config)?.describe(&config)?.spec.positions {
+    let family = Family::of(&config)?;
+    let frequency_factors = match family.describe(&config)?.spec.positions {
         Positions::Rotary(tables) => tables.first().and_then(RotarySpec::divisors),
         Positions::Learned { .. } => None,
     };
@@ -42,6 +43,7 @@ pub fn to_gguf(checkpoint: &Path, out: &Path, gguf_type: GgufType) -> Result<()>
         name: &name,
         config: &config.values,
         files: &WeightFiles::open(checkpoint)?,
+        buffers: family.buffers,
         tokenizer: &tokenizer,
         tokenizer_config: &tokenizer_config,
         quant: match gguf_type {

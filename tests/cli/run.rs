@@ -190,6 +190,10 @@ fn a_converted_checkpoint_scores_as_before() {
     assert!(record("f32.gguf", "a") == record(checkpoint, "b"), "another record");
     assert_eq!(bench.veval(&["convert", checkpoint, "q8.gguf", "--type", "q8_0"]).code, 0);
     assert!(record("q8.gguf", "c") != record(checkpoint, "b"), "the same record");
+    let of_run =
+        std::fs::read_dir(bench.path("c/example")).unwrap().map(|entry| entry.unwrap().path().join("run.json"));
+    let manifest = of_run.filter_map(|path| std::fs::read_to_string(path).ok()).collect::<String>();
+    assert!(manifest.contains("\"Q8_0\""), "run.json says what stays packed: {manifest}");
     let bad = [
         (bench.veval(&["convert", checkpoint, "f32.gguf"]), "a name that is free"),
         (bench.veval(&["convert", checkpoint, "f32.txt"]), "a name that ends in .gguf"),
@@ -198,4 +202,18 @@ fn a_converted_checkpoint_scores_as_before() {
     for (ran, message) in bad {
         assert!(ran.code == 2 && ran.err.contains(message), "{}", ran.err);
     }
+}
+
+/// GGUF has no key for an activation: llama.cpp would compute another model.
+#[test]
+fn what_a_gguf_file_cannot_say_is_not_converted() {
+    let bench = Bench::new();
+    let checkpoint = bench.checkpoint("ckpt", 700);
+    edit_json(&checkpoint.join("config.json"), |config| {
+        config.insert("hidden_act".to_owned(), "gelu".into());
+    });
+    let ran = bench.veval(&["convert", checkpoint.to_str().unwrap(), "x.gguf"]);
+    assert!(ran.code == 2 && ran.err.contains("that GGUF's metadata can describe"), "{}", ran.err);
+    let left = std::fs::read_dir(bench.path(".")).unwrap().map(|entry| entry.unwrap().file_name());
+    assert_eq!(left.collect::<Vec<_>>(), ["ckpt"], "nothing is left behind");
 }

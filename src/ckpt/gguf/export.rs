@@ -20,6 +20,8 @@ pub struct Export<'a> {
     pub name: &'a str,
     pub config: &'a Map<String, Json>,
     pub files: &'a WeightFiles,
+    /// Ends of the names of stored buffers that are no parameters.
+    pub buffers: &'a [&'a str],
     /// `tokenizer.json` and `tokenizer_config.json`
     pub tokenizer: &'a Json,
     pub tokenizer_config: &'a Map<String, Json>,
@@ -51,10 +53,6 @@ const FRACTIONS: &[&str] = &[
     "residual_scale",
     "logit_scale",
 ];
-
-/// Ends of the names of stored buffers that no reader wants.
-const BUFFERS: &[&str] =
-    &["rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", "attention.bias", "attention.masked_bias"];
 
 impl Export<'_> {
     /// Writes the file.
@@ -113,7 +111,7 @@ impl Export<'_> {
         let layers = self.count("num_hidden_layers").or_else(|| self.count("n_layer")).unwrap_or(0);
         let mut entries = Vec::new();
         let mut used = BTreeSet::new();
-        for (stem, template) in architecture.tensors {
+        for (stem, template) in architecture.tensors.iter().copied().flatten() {
             let places = if stem.contains("{}") { layers } else { 1 };
             for (layer, end) in (0..places).flat_map(|layer| [(layer, "weight"), (layer, "bias")]) {
                 let at = |text: &str| format!("{}.{end}", text.replace("{}", &layer.to_string()));
@@ -136,11 +134,10 @@ impl Export<'_> {
             }
         }
         let tied = |name: &str| name == "lm_head.weight" || name == "embed_out.weight";
-        let left = self
-            .files
-            .tensors()
-            .keys()
-            .filter(|name| !used.contains(*name) && !BUFFERS.iter().any(|end| name.ends_with(end)) && !tied(name));
+        let left =
+            self.files.tensors().keys().filter(|name| {
+                !used.contains(*name) && !self.buffers.iter().any(|end| name.ends_with(end)) && !tied(name)
+            });
         let problem = |name: &String| {
             Diagnostic::new(format!("expected a tensor that {} has a name for, found this one", architecture.name))
                 .at(format!("tensor {name}"))
@@ -198,7 +195,7 @@ impl Export<'_> {
         // GPT-2's configurations may leave it out.
         let up = entries.iter().find(|entry| entry.plan.name == "blk.0.ffn_up.weight");
         let up = up.and_then(|up| u32::try_from(*up.plan.dims.get(1)?).ok());
-        for (key, name) in architecture.keys {
+        for (key, name) in architecture.keys.iter().copied().flatten() {
             let inner = rope.and_then(|rope| rope.get(*name)).filter(|_| *name == "rope_theta");
             let value = match inner.or_else(|| self.config.get(*name)) {
                 // Written above.

@@ -117,7 +117,7 @@ impl GgufFile {
         let mut config = Map::new();
         let mut problems = Vec::new();
         config.insert("model_type".to_owned(), json!(self.architecture.model_type));
-        for (key, name) in self.architecture.keys {
+        for (key, name) in self.architecture.keys.iter().copied().flatten() {
             let Some(value) = self.get(key) else { continue };
             match plain(value) {
                 Some(value) => _ = config.insert((*name).to_owned(), value),
@@ -312,7 +312,7 @@ impl GgufFile {
             Some((layer, rest)) => (layer, format!("blk.{{}}.{rest}")),
             None => ("", stem.to_owned()),
         };
-        let (_, template) = self.architecture.tensors.iter().find(|(known, _)| *known == stem)?;
+        let (_, template) = self.architecture.tensors.iter().copied().flatten().find(|(known, _)| *known == stem)?;
         Some((template, end, layer))
     }
 

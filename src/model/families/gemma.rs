@@ -1,7 +1,7 @@
 //! Gemma 2 (soft caps, norms on both sides, every other layer with a window) and Gemma 3 (norms of queries and keys in
 //! place of the caps, two rotary tables). Gains are stored less one.
 
-use super::parts::{Biases, Norm, Place, Shape, windows, with_activation};
+use super::parts::{Biases, Norm, Place, Shape, positive, window, windows, with_activation};
 use super::{Described, Family, ROTARY_BUFFERS, refuse_if_true, rope};
 use crate::ckpt::ConfigReader;
 use crate::kernels::{NormKind, RotarySpec};
@@ -75,7 +75,7 @@ fn gemma_shape(config: &mut ConfigReader<'_>) -> Shape {
 }
 
 fn sliding(config: &mut ConfigReader<'_>, spec: &DecoderSpec, slides: impl Fn(usize) -> bool) -> Vec<Option<usize>> {
-    let window = if config.names("sliding_window") { config.optional_count("sliding_window") } else { Some(4096) };
+    let window = window(config);
     windows(config, spec.layers, window, slides)
 }
 
@@ -94,7 +94,7 @@ fn read(
         (value > 0.0).then_some(value)
     };
     let (logit_cap, score_cap) = (cap("final_logit_softcapping", caps.0), cap("attn_logit_softcapping", caps.1));
-    let scale = rope::positive(config, "query_pre_attn_scalar", Some(256.0)).sqrt().recip();
+    let scale = positive(config, "query_pre_attn_scalar", Some(256.0)).sqrt().recip();
     let tied_head = config.flag_or("tie_word_embeddings", true);
     let mut spec = DecoderSpec {
         positions: Positions::Rotary(tables),

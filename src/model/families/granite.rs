@@ -1,6 +1,6 @@
 //! Granite 3: Llama with constant multipliers.
 
-use super::parts::{Biases, Norm, Shape, before, llama_block, with_activation};
+use super::parts::{Biases, Norm, Shape, before, llama_block, positive, with_activation};
 use super::{Described, Family, ROTARY_BUFFERS, rope};
 use crate::ckpt::ConfigReader;
 use crate::kernels::NormKind;
@@ -21,14 +21,14 @@ fn read(config: &mut ConfigReader<'_>) -> Described {
     let multipliers = Multipliers {
         embedding: config.number_or("embedding_multiplier", 1.0),
         residual: config.number_or("residual_multiplier", 1.0),
-        logits: rope::positive(config, "logits_scaling", Some(1.0)).recip(),
+        logits: positive(config, "logits_scaling", Some(1.0)).recip(),
     };
     let mut spec = DecoderSpec {
         positions: Positions::Rotary(vec![rope::Keys::default().read(config, shape.head_width)]),
         multipliers,
         ..shape.spec("granite", config, norm)
     };
-    let scale = rope::positive(config, "attention_multiplier", Some(1.0));
+    let scale = positive(config, "attention_multiplier", Some(1.0));
     spec.attention.iter_mut().for_each(|attention| attention.scoring.scale = scale);
     let spec = with_activation(spec, config, "hidden_act", "silu");
     let biases = Biases::all(config.flag_or("attention_bias", false));

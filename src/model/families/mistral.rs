@@ -1,6 +1,6 @@
 //! Mistral (Llama with a sliding window) and Mixtral (the same with experts).
 
-use super::parts::{Biases, Norm, Shape, before, experts, llama_block, with_activation};
+use super::parts::{Biases, Norm, Shape, before, experts, llama_block, window, with_activation};
 use super::{Described, Family, ROTARY_BUFFERS, rope};
 use crate::ckpt::ConfigReader;
 use crate::kernels::NormKind;
@@ -26,8 +26,7 @@ pub const MIXTRAL: Family = Family {
 };
 
 fn read_mistral(config: &mut ConfigReader<'_>) -> Described {
-    // A configuration without the key means 4096, one with null none (transformers 5.23).
-    let window = if config.names("sliding_window") { config.optional_count("sliding_window") } else { Some(4096) };
+    let window = window(config);
     let (shape, spec) = read(config, "mistral", window, 1e-6, 10_000.0);
     let weights = shape.weights(&spec, Norm::Gain, |place| llama_block(place, Biases::default(), false));
     Described { spec, weights }

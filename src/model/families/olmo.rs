@@ -1,9 +1,11 @@
 //! OLMo (norms without parameters), OLMo 2 and 3 (norms behind attention and MLP, and on queries and keys) and OLMoE.
 
-use super::parts::{Biases, Norm, Shape, before, experts, llama_block, normed_after, windows, with_activation};
+use super::parts::{
+    Biases, Norm, Shape, before, experts, llama_block, normed_after, positive, window, windows, with_activation,
+};
 use super::{Described, Family, ROTARY_BUFFERS, rope};
 use crate::ckpt::ConfigReader;
-use crate::kernels::NormKind;
+use crate::kernels::{NormKind, RotarySpec};
 use crate::model::spec::{DecoderSpec, MixtureSpec, MlpSpec, NormSpec, Positions, QueryKeyNorm};
 use crate::model::weights::BlockWeights;
 
@@ -77,7 +79,7 @@ fn read_olmo3(config: &mut ConfigReader<'_>) -> Described {
         keys.read_kind(config, shape.head_width, "full_attention", true),
     ];
     described(config, "olmo3", &shape, tables, |mut spec, config| {
-        let window = if config.names("sliding_window") { config.optional_count("sliding_window") } else { Some(4096) };
+        let window = window(config);
         let windows = windows(config, spec.layers, window, |layer| !(layer + 1).is_multiple_of(4));
         for (attention, window) in spec.attention.iter_mut().zip(windows) {
             attention.scoring.window = window;
@@ -91,7 +93,7 @@ fn described(
     config: &mut ConfigReader<'_>,
     family: &'static str,
     shape: &Shape,
-    tables: Vec<crate::kernels::RotarySpec>,
+    tables: Vec<RotarySpec>,
     finish: impl FnOnce(DecoderSpec, &mut ConfigReader<'_>) -> DecoderSpec,
 ) -> Described {
     let eps = config.number_or("rms_norm_eps", 1e-5);
@@ -138,5 +140,5 @@ fn read_olmoe(config: &mut ConfigReader<'_>) -> Described {
 }
 
 fn clip(config: &mut ConfigReader<'_>) -> Option<f64> {
-    config.has("clip_qkv").then(|| rope::positive(config, "clip_qkv", None))
+    config.has("clip_qkv").then(|| positive(config, "clip_qkv", None))
 }

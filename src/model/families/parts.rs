@@ -252,6 +252,25 @@ pub(super) fn experts(config: &mut ConfigReader<'_>, default: usize) -> usize {
     config.count_or(key, default)
 }
 
+/// A number above 0; without a default it must be there.
+pub(super) fn positive(reader: &mut ConfigReader<'_>, key: &str, default: Option<f64>) -> f64 {
+    if !reader.has(key) && default.is_none() {
+        reader.problem(key, "expected a number above 0, found none");
+        return 1.0;
+    }
+    let value = reader.number_or(key, default.unwrap_or(1.0));
+    if value <= 0.0 {
+        reader.problem(key, &format!("expected a number above 0, found {value}"));
+        return 1.0;
+    }
+    value
+}
+
+/// `sliding_window` where a configuration without the key means 4096 and one with null none (transformers 5.23).
+pub(super) fn window(config: &mut ConfigReader<'_>) -> Option<usize> {
+    if config.names("sliding_window") { config.optional_count("sliding_window") } else { Some(4096) }
+}
+
 /// The window of each layer: as `layer_types` says, else as the family does.
 pub(super) fn windows(
     config: &mut ConfigReader<'_>,

@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Value};
 
+use super::parts::positive;
 use crate::ckpt::ConfigReader;
 use crate::kernels::{RotaryScaling, RotarySpec};
 
@@ -129,19 +130,6 @@ fn yarn(inner: &mut ConfigReader<'_>, context: Option<usize>) -> RotaryScaling {
         truncate: inner.flag_or("truncate", true),
         attention_factor,
     }
-}
-
-pub(super) fn positive(reader: &mut ConfigReader<'_>, key: &str, default: Option<f64>) -> f64 {
-    if !reader.has(key) && default.is_none() {
-        reader.problem(key, "expected a number above 0, found none");
-        return 1.0;
-    }
-    let value = reader.number_or(key, default.unwrap_or(1.0));
-    if value <= 0.0 {
-        reader.problem(key, &format!("expected a number above 0, found {value}"));
-        return 1.0;
-    }
-    value
 }
 
 fn why_not(kind: &str) -> &'static str {
