@@ -7,6 +7,7 @@
 //! document of a data set + Task ──► fields ──► shots ──► Prompt + choices + gold = Item
 //! ```
 
+mod build;
 mod document;
 mod expression;
 mod item;

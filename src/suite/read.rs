@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use super::build::{Defaults, build};
 use super::document::{Node, Table, parse};
 use super::keys::{ENTRY_KEYS, SUITE_KEYS, TASK_KEYS, check};
 use super::shipped;
-use super::task::{Defaults, Task, build};
+use super::task::Task;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::util::hash;
