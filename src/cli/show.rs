@@ -8,7 +8,7 @@ use super::{print, printable};
 use crate::error::{Error, Result};
 use crate::lm::max_length;
 use crate::run::{EncodedItem, Prepared, context, encode, prepare_task};
-use crate::suite::{DefinitionFile, Prompt, Question, Task, read_task, shipped};
+use crate::suite::{DefinitionFile, LimitRule, Prompt, Question, Task, read_task, shipped};
 use crate::text::Tokenizer;
 use crate::util::files;
 use crate::util::suggest::nearest;
@@ -16,10 +16,13 @@ use crate::util::suggest::nearest;
 pub(super) fn show(arguments: &ShowArguments) -> Result<()> {
     let mut task = find(&arguments.task)?;
     // The shots of an item may depend on the items before it, so all up to it are built.
-    task.limit = Some(arguments.item.saturating_add(1));
+    task.limit = match task.profile.limit {
+        LimitRule::Head => Some(arguments.item.saturating_add(1)),
+        LimitRule::PythonSample => None,
+    };
     task.shots = arguments.shots.unwrap_or(task.shots);
     let mut prepared = prepare_task(&task, arguments.data_dir.as_deref())?;
-    let Some(item) = prepared.items.pop().filter(|item| item.row == arguments.item) else {
+    let Some(item) = std::mem::take(&mut prepared.items).into_iter().find(|item| item.row == arguments.item) else {
         return Err(Error::bad(format!("expected a row of the data, found {} while there are fewer", arguments.item)));
     };
     let tokenizer = arguments.tokens.as_deref().map(Tokenizer::open).transpose()?;
@@ -63,7 +66,12 @@ pub(super) fn show(arguments: &ShowArguments) -> Result<()> {
             section("prompt", &prompt_text(prompt)?);
             section("scored", &format!("{:?}", [prompt.continuation_delimiter(task.chat), target].concat()));
         }
-        Question::Text { text, words, bytes } => section(&format!("scored: {words} words, {bytes} bytes"), text),
+        Question::Text { prefix, text, words, bytes } => {
+            if !prefix.is_empty() {
+                section("prefix", prefix);
+            }
+            section(&format!("scored: {words} words, {bytes} bytes"), text);
+        }
         Question::Generate { prompt, golds } => {
             section("prompt", &prompt_text(prompt)?);
             for gold in golds {

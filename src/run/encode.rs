@@ -9,7 +9,7 @@ use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::metric::{AnswerOutcome, ChoiceOutcome, ChoiceScore, ClozeOutcome, Outcome, RollingOutcome};
 use crate::request::{Ask, Key, Plan, Request, Response, Sampling, ScoredToken, Sharing, Window};
-use crate::suite::{Item, Kind, Prompt, Question, Task, Tokenise};
+use crate::suite::{Item, Lengths, Prompt, Question, Task, Tokenise, Writing};
 use crate::text::{Message, Pair, Tokenizer, encode_by_length, encode_by_offsets};
 use crate::util::{hash, parallel};
 
@@ -99,10 +99,10 @@ pub fn encode(prepared: &Prepared, tokenizer: &Tokenizer, max_length: usize, thr
 
 /// An answer must leave room for at least one token of its prompt.
 fn too_long(task: &Task, max_length: usize) -> Option<Diagnostic> {
-    let Kind::Generation { max_tokens, .. } = &task.kind else { return None };
+    let max_tokens = task.kind.writing()?.max_tokens;
     let problem =
         || format!("expected `max_tokens` below the model's longest input of {max_length} tokens, found {max_tokens}");
-    (*max_tokens >= max_length).then(|| Diagnostic::new(problem()).at(format!("task {}", task.name)))
+    (max_tokens >= max_length).then(|| Diagnostic::new(problem()).at(format!("task {}", task.name)))
 }
 
 struct Encoder<'a> {
@@ -132,7 +132,7 @@ impl Encoder<'_> {
                 if self.unconditional {
                     for choice in choices {
                         let continuation = [prompts[0].continuation_delimiter(self.task.chat), choice].concat();
-                        self.score("", &continuation, &mut encoded)?;
+                        self.score(&self.task.unconditional, &continuation, &mut encoded)?;
                     }
                 }
             }
@@ -141,6 +141,10 @@ impl Encoder<'_> {
                 encoded.prompt_hash = hash_of(&context);
                 let continuation = [prompt.continuation_delimiter(self.task.chat), target].concat();
                 self.score(&context, &continuation, &mut encoded)?;
+            }
+            Question::Text { prefix, text, .. } if !prefix.is_empty() => {
+                encoded.prompt_hash = hash_of(prefix);
+                self.score(prefix, text, &mut encoded)?;
             }
             Question::Text { text, .. } => {
                 encoded.prompt_hash = hash_of(text);
@@ -197,7 +201,7 @@ impl Encoder<'_> {
     }
 
     fn generate(&self, context: &str, encoded: &mut EncodedItem) -> Result<()> {
-        let Kind::Generation { stop, max_tokens, sampling, .. } = &self.task.kind else {
+        let Some(Writing { stop, max_tokens, sampling }) = self.task.kind.writing() else {
             return Err(Error::internal("a generated answer in another kind of task"));
         };
         let tokens = self.tokenizer.encode(context)?;
@@ -240,6 +244,9 @@ pub fn context(tokenizer: &Tokenizer, chat: bool, prompt: &Prompt) -> Result<Str
         messages.push(Message::new("assistant", prompt.answer_with_prefix(&shot.answer)));
     }
     messages.push(Message::new("user", prompt.question.clone()));
+    if let Some(first) = messages.iter_mut().find(|message| message.role == "user") {
+        first.content.insert_str(0, &prompt.prefix);
+    }
     if prompt.answer_prefix.is_empty() {
         return template.render(&messages, true);
     }
@@ -262,32 +269,39 @@ fn windows(targets: usize, length: usize) -> Vec<Window> {
 
 impl EncodedItem {
     /// Folds the answers to this item's requests, in their order, into its outcome.
-    pub fn outcome(&self, item: &Item, responses: Vec<Response>) -> Result<Outcome> {
+    pub fn outcome(&self, task: &Task, item: &Item, responses: Vec<Response>) -> Result<Outcome> {
+        let counted = |prompt: &Prompt, text: &str| match task.profile.lengths {
+            Lengths::Choice => text.to_owned(),
+            Lengths::Continuation => [prompt.continuation_delimiter(task.chat), text].concat(),
+        };
         let wrong = || Error::internal(format!("item {}: an answer of another kind than the question", item.id));
         match &item.question {
-            Question::Choices { choices, gold, .. } => {
+            Question::Choices { prompts, choices, gold } => {
                 let mut scores = responses.into_iter().map(scored).collect::<Option<Vec<_>>>().ok_or_else(wrong)?;
                 let unconditional = scores.split_off(choices.len());
-                let choice = |(index, tokens): (usize, Vec<ScoredToken>)| ChoiceScore {
-                    greedy: tokens.iter().all(|token| token.greedy),
-                    log_probs: log_probs(&tokens),
-                    chars: choices[index].chars().count(),
-                    bytes: choices[index].len(),
-                    unconditional: unconditional
-                        .get(index)
-                        .map(|tokens| tokens.iter().map(|token| f64::from(token.log_prob)).sum()),
+                let choice = |(index, tokens): (usize, Vec<ScoredToken>)| {
+                    let counted = counted(&prompts[0], &choices[index]);
+                    ChoiceScore {
+                        greedy: tokens.iter().all(|token| token.greedy),
+                        log_probs: log_probs(&tokens),
+                        chars: counted.chars().count(),
+                        bytes: counted.len(),
+                        unconditional: unconditional
+                            .get(index)
+                            .map(|tokens| tokens.iter().map(|token| f64::from(token.log_prob)).sum()),
+                    }
                 };
                 Ok(Outcome::Choices(ChoiceOutcome {
                     choices: scores.into_iter().enumerate().map(choice).collect(),
                     gold: gold.clone(),
                 }))
             }
-            Question::Cloze { target, .. } => {
+            Question::Cloze { prompt, target } => {
                 let tokens = responses.into_iter().next().and_then(scored).ok_or_else(wrong)?;
                 Ok(Outcome::Cloze(ClozeOutcome {
                     greedy: tokens.iter().all(|token| token.greedy),
                     log_probs: log_probs(&tokens),
-                    bytes: target.len(),
+                    bytes: counted(prompt, target).len(),
                 }))
             }
             Question::Text { words, bytes, .. } => {

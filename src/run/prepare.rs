@@ -14,7 +14,7 @@ use crate::util::suggest::nearest;
 /// What of a suite is to run.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
-    /// Only these tasks, groups or subsets; all when empty.
+    /// Only these tasks, groups or subsets, each with all its variants or one of them; all when empty.
     pub tasks: Vec<String>,
     /// Only the first items of each task.
     pub limit: Option<usize>,
@@ -52,7 +52,9 @@ pub fn prepare(suite: &Suite, selection: &Selection, threads: usize) -> Result<P
 }
 
 fn select(suite: &Suite, selection: &Selection) -> Result<Vec<Task>> {
-    let chosen = |task: &Task, name: &String| task.name == *name || task.groups.contains(name);
+    let chosen = |task: &Task, name: &String| {
+        std::iter::once(&task.name).chain(&task.groups).any(|known| known == name || task.base_of(known) == name)
+    };
     let unknown = selection.tasks.iter().filter(|name| !suite.tasks.iter().any(|task| chosen(task, name)));
     let problems = unknown.map(|name| {
         let names = suite.tasks.iter().flat_map(|task| std::iter::once(&task.name).chain(&task.groups));
@@ -103,6 +105,7 @@ impl PreparedTask {
             filters: task.filters.clone(),
             rules: task.rules.clone(),
             groups: task.groups.clone(),
+            variant: task.variant.clone(),
             data: self.files.clone(),
             deviation: self.deviation.clone(),
         }

@@ -70,9 +70,10 @@ impl<'a> Recorder<'a> {
 
     fn sample(&self, index: usize, responses: Vec<Response>) -> Result<Sample> {
         let encoded = &self.encoded.items[index];
-        let item = &self.prepared.tasks[encoded.task].items[encoded.item];
+        let task = &self.prepared.tasks[encoded.task];
+        let item = &task.items[encoded.item];
         let record = &self.records[encoded.task];
-        let outcome = encoded.outcome(item, responses)?;
+        let outcome = encoded.outcome(&task.task, item, responses)?;
         Ok(Sample {
             task: record.name.clone(),
             item: item.id.clone(),

@@ -97,6 +97,9 @@ pub struct TaskRecord {
     pub rules: MatchRules,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub groups: Vec<String>,
+    /// Where the same items are asked in several ways: the labels of this one, which also end its name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub variant: String,
     pub data: Vec<DataFile>,
     /// How the data differ from the public task's.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -1,11 +1,13 @@
-//! How a merged table becomes a task, or one for each of its subsets.
+//! How a merged table becomes a task, or one for each of its subsets and variants.
 
 use fancy_regex::Regex;
 
+use super::axes::Axes;
 use super::document::{Located, Node, Table};
 use super::expression::{Expression, Template};
 use super::profile::{PROFILES, Profile, ShotRule};
-use super::task::{Data, Gold, Hub, Kind, Sampling, ShotOrder, Source, Task};
+use super::protocol::Protocol;
+use super::task::{Data, Gold, Hub, Kind, Sampling, ShotOrder, Source, Task, Writing};
 use crate::diag::Diagnostic;
 use crate::error::Error;
 use crate::metric::{Filter, MatchRules, Metric, OutcomeKind, Pick, Step};
@@ -69,7 +71,7 @@ impl Reader<'_> {
     }
 }
 
-/// Turns a checked table into tasks: one, or one for each subset.
+/// Turns a checked table into tasks: one, or one for each subset and variant.
 pub(super) fn build(table: &Table, defaults: &Defaults<'_>, problems: &mut Vec<Diagnostic>) -> Vec<Task> {
     let found_before = problems.len();
     let mut reader = Reader { table, problems };
@@ -84,7 +86,7 @@ pub(super) fn build(table: &Table, defaults: &Defaults<'_>, problems: &mut Vec<D
     let answer_prefix = reader.template("answer_prefix");
     let shot_answer = reader.template("shot_answer");
     let slices = reader.expressions(table.table("slices"));
-    if let (Some(at), ShotRule::PythonPerItem) = (table.get("shot_rule"), profile.shots) {
+    if let (Some(at), ShotRule::PythonPerItem | ShotRule::FixedList) = (table.get("shot_rule"), profile.shots) {
         reader.problems.push(at.problem(format!("expected no `shot_rule`: the profile {} has its own", profile.id)));
     }
     let subsets = table.texts("subsets");
@@ -101,11 +103,10 @@ pub(super) fn build(table: &Table, defaults: &Defaults<'_>, problems: &mut Vec<D
     };
     let flag = |key: &str| matches!(setting(key).map(|at| &at.node), Some(Node::Flag(true)));
     let text = |key: &str, default: &str| table.text(key).unwrap_or(default).to_owned();
-    let system = match setting("system").map(|at| &at.node) {
-        Some(Node::Text(text)) => text.clone(),
-        _ => String::new(),
+    let axes = kind.as_ref().map(|kind| Axes::read(table, kind, setting("system"), reader.problems));
+    let (Some(kind), Some(data), Some(axes), true) = (kind, data, axes, problems.len() == found_before) else {
+        return Vec::new();
     };
-    let (Some(kind), Some(data), true) = (kind, data, problems.len() == found_before) else { return Vec::new() };
     let task = Task {
         name: text("name", ""),
         version: text("version", "1"),
@@ -113,10 +114,12 @@ pub(super) fn build(table: &Table, defaults: &Defaults<'_>, problems: &mut Vec<D
         kind,
         data,
         description,
-        system,
+        prefix: String::new(),
+        system: String::new(),
         chat: flag("chat"),
         answer_prefix,
         shot_answer,
+        unconditional: text("unconditional", profile.unconditional),
         delimiter: text("delimiter", " "),
         shot_delimiter: text("shot_delimiter", "\n\n"),
         shots: if outcome(table) == Some(OutcomeKind::Rolling) { 0 } else { count("shots").unwrap_or(0) },
@@ -129,12 +132,13 @@ pub(super) fn build(table: &Table, defaults: &Defaults<'_>, problems: &mut Vec<D
         profile,
         slices,
         subset: None,
+        variant: String::new(),
         groups: Vec::new(),
         limit: count("limit"),
         seed: table.count("seed").map_or(defaults.seed, |seed| seed as u64),
     };
     if subsets.is_empty() {
-        return vec![task];
+        return axes.expand(&task);
     }
     let one = |subset: String| {
         let inner = subset_groups.and_then(|groups| groups.text(&subset)).map(|group| format!("{}_{group}", task.name));
@@ -145,7 +149,7 @@ pub(super) fn build(table: &Table, defaults: &Defaults<'_>, problems: &mut Vec<D
             ..task.clone()
         }
     };
-    subsets.into_iter().map(one).collect()
+    subsets.into_iter().flat_map(|subset| axes.expand(&one(subset))).collect()
 }
 
 /// Reads all parts of the kind before it gives up on any, so that every mistake is reported.
@@ -162,7 +166,8 @@ fn kind(reader: &mut Reader<'_>) -> Option<Kind> {
             reader.need("multiple_choice", &["prompt", "choices"]);
             let (prompt, choices) = (reader.template("prompt"), reader.expression("choices"));
             let gold = gold(reader);
-            Some(Kind::MultipleChoice { prompt: prompt?, choices: choices?, gold: gold? })
+            let protocol = Protocol::Continuation;
+            Some(Kind::MultipleChoice { prompt: prompt?, choices: choices?, gold: gold?, protocol })
         }
         "cloze" => {
             reader.need("cloze", &["prompt", "target"]);
@@ -180,17 +185,19 @@ fn kind(reader: &mut Reader<'_>) -> Option<Kind> {
         "generation" => {
             reader.need("generation", &["prompt", "target"]);
             let (prompt, target) = (reader.template("prompt"), reader.expression("target"));
-            let max_tokens = table.count("max_tokens").unwrap_or(DEFAULT_MAX_TOKENS);
-            let sampling = table.table("sampling").and_then(sampling);
-            let stop = table.texts("stop");
-            Some(Kind::Generation { prompt: prompt?, target: target?, stop, max_tokens, sampling })
+            let writing = Writing {
+                stop: table.texts("stop"),
+                max_tokens: table.count("max_tokens").unwrap_or(DEFAULT_MAX_TOKENS),
+                sampling: table.table("sampling").and_then(sampling),
+            };
+            Some(Kind::Generation { prompt: prompt?, target: target?, writing })
         }
         _ => None,
     }
 }
 
 /// None at temperature 0, where the likeliest token is all that is left.
-fn sampling(table: &Table) -> Option<Sampling> {
+pub(super) fn sampling(table: &Table) -> Option<Sampling> {
     let temperature = table.number("temperature").filter(|temperature| *temperature > 0.0)?;
     let (top_k, top_p) = (table.count("top_k").unwrap_or(0), table.number("top_p").unwrap_or(1.0));
     Some(Sampling { temperature, top_k, top_p })

@@ -4,12 +4,15 @@
 use serde_json::{Map, Value};
 
 use super::expression::{Expression, Jinja};
+use super::profile::{LimitRule, ShotRule};
 use super::prompt::{Prompt, Turn, join};
+use super::protocol::{List, Protocol, letters, listing, with_listing};
 use super::shots::choose_shots;
 use super::task::{Gold, Kind, Source, Task};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::util::python;
+use crate::util::python_random::PythonRandom;
 
 /// After this many bad items the rest is not looked at.
 const MAX_PROBLEMS: usize = 20;
@@ -42,6 +45,8 @@ pub enum Question {
         target: String,
     },
     Text {
+        /// Before the text, not scored; empty for nothing.
+        prefix: String,
         text: String,
         words: usize,
         bytes: usize,
@@ -72,14 +77,27 @@ struct Rendered {
 /// Every item whose template, choices or gold does not work, by row; a pool too small for the shots; no rows at all.
 pub fn build_items(task: &Task, source: &Source, data: &TaskData) -> Result<Vec<Item>> {
     let builder = Builder { task, source, jinja: Jinja::new() };
-    let count = task.limit.map_or(data.rows.len(), |limit| limit.min(data.rows.len()));
-    if count == 0 {
+    let scored = scored_rows(task, data.rows.len());
+    if scored.is_empty() {
         return Err(Error::bad("expected at least one item, found none").at(format!("task {}", task.name)));
     }
-    let exclude = !task.shots_may_repeat_item.unwrap_or(data.pool.is_some());
+    if task.shots > 0 && task.profile.shots == ShotRule::FixedList && data.pool.is_none() {
+        return Err(Error::bad(format!(
+            "expected `shots_file`, from which the profile {} takes shots",
+            task.profile.id
+        ))
+        .at(format!("task {}", task.name)));
+    }
+    // A fixed list stays as it is, whatever a task says of shots that are drawn.
+    let exclude =
+        task.profile.shots != ShotRule::FixedList && !task.shots_may_repeat_item.unwrap_or(data.pool.is_some());
     let pool = data.pool.as_ref().unwrap_or(&data.rows);
-    let documents =
-        builder.documents(&data.rows[..if task.shots > 0 && data.pool.is_none() { data.rows.len() } else { count }])?;
+    let needed = if task.shots > 0 && data.pool.is_none() {
+        data.rows.len()
+    } else {
+        scored.iter().max().map_or(0, |last| last + 1)
+    };
+    let documents = builder.documents(&data.rows[..needed])?;
     let pool_documents = match &data.pool {
         Some(pool) if task.shots > 0 => builder.documents(pool)?,
         _ => Vec::new(),
@@ -90,16 +108,16 @@ pub fn build_items(task: &Task, source: &Source, data: &TaskData) -> Result<Vec<
         task.shot_order,
         task.shots_per_item,
         (&task.name, task.seed),
-        (count, pool.len(), task.shots),
+        (scored.len(), pool.len(), task.shots),
         exclude,
-        &|item, row| documents[item] == *pool_document(row),
+        &|item, row| documents[scored[item]] == *pool_document(row),
     )
     .map_err(|e| e.at(format!("task {}", task.name)))?;
 
     let mut turns: Vec<Option<Turn>> = vec![None; pool.len()];
-    let mut items = Vec::with_capacity(count);
+    let mut items = Vec::with_capacity(scored.len());
     let mut problems: Vec<Diagnostic> = Vec::new();
-    for (row, shots) in shots.into_iter().enumerate() {
+    for (&row, shots) in scored.iter().zip(shots) {
         let item = (|| {
             for &shot in shots.iter().filter(|&&shot| turns[shot].is_none()).collect::<Vec<_>>() {
                 turns[shot] = Some(
@@ -122,6 +140,14 @@ pub fn build_items(task: &Task, source: &Source, data: &TaskData) -> Result<Vec<
     }
     Error::check(problems)?;
     Ok(items)
+}
+
+/// The rows that are scored, in order.
+fn scored_rows(task: &Task, rows: usize) -> Vec<usize> {
+    match (task.limit, task.profile.limit) {
+        (Some(limit), LimitRule::PythonSample) if limit < rows => PythonRandom::new(task.seed).sample(rows, limit),
+        (limit, _) => (0..limit.map_or(rows, |limit| limit.min(rows))).collect(),
+    }
 }
 
 struct Builder<'a> {
@@ -174,7 +200,20 @@ impl Builder<'_> {
                 let text = self.jinja.render(text, document)?;
                 let original = original.as_ref().map(|original| self.jinja.render(original, document)).transpose()?;
                 let counted = original.as_ref().unwrap_or(&text);
-                Question::Text { words: python::split_pieces(counted), bytes: counted.len(), text }
+                Question::Text {
+                    prefix: task.prefix.clone(),
+                    words: python::split_pieces(counted),
+                    bytes: counted.len(),
+                    text,
+                }
+            }
+            Kind::MultipleChoice { protocol: Protocol::Generative { .. }, choices, gold, .. } => {
+                let question = self.rendered(document)?.questions.remove(0);
+                let texts = self.texts(choices, document)?;
+                let right = self.gold(gold, document, &texts)?;
+                let letters = letters(&texts)?;
+                let golds = right.iter().flat_map(|&right| [letters[right].clone(), texts[right].clone()]).collect();
+                Question::Generate { prompt: self.prompt(document, turns, question)?, golds }
             }
             Kind::MultipleChoice { .. } | Kind::Contexts { .. } => {
                 let Rendered { questions, answers, gold } = self.rendered(document)?;
@@ -213,6 +252,7 @@ impl Builder<'_> {
             template.as_ref().map_or(Ok(String::new()), |template| self.jinja.render(template, document))
         };
         Ok(Prompt {
+            prefix: task.prefix.clone(),
             system: join(&task.system, &render(&task.description)?, &task.shot_delimiter),
             shots,
             question,
@@ -228,18 +268,35 @@ impl Builder<'_> {
         let right = gold.first().copied().unwrap_or(0);
         let pick = |texts: &[String]| texts[right.min(texts.len() - 1)].clone();
         let answer = match &self.task.shot_answer {
-            Some(template) => self.jinja.render(template, document)?,
-            None => pick(&answers),
+            Some(template) if !self.asks_for_letters() => self.jinja.render(template, document)?,
+            _ => pick(&answers),
         };
         Ok(Turn { question: pick(&questions), answer })
     }
 
+    fn asks_for_letters(&self) -> bool {
+        matches!(&self.task.kind, Kind::MultipleChoice { protocol, .. } if protocol.list().is_some())
+    }
+
     fn rendered(&self, document: &Map<String, Value>) -> Result<Rendered> {
         match &self.task.kind {
-            Kind::MultipleChoice { prompt, choices, gold } => {
+            Kind::MultipleChoice { prompt, choices, gold, protocol } => {
                 let answers = self.texts(choices, document)?;
                 let gold = self.gold(gold, document, &answers)?;
-                Ok(Rendered { questions: vec![self.jinja.render(prompt, document)?], answers, gold })
+                let Some(list) = protocol.list() else {
+                    return Ok(Rendered { questions: vec![self.jinja.render(prompt, document)?], answers, gold });
+                };
+                let letters = letters(&answers)?;
+                let listing = listing(&letters, &answers);
+                let question = match list {
+                    List::InPrompt => with_listing(&self.jinja.render(prompt, document)?, &listing),
+                    List::Template(template) => {
+                        let mut document = document.clone();
+                        document.insert("listing".to_owned(), Value::from(listing));
+                        self.jinja.render(template, &document)?
+                    }
+                };
+                Ok(Rendered { questions: vec![question], answers: letters, gold })
             }
             Kind::Contexts { contexts, continuation, gold } => {
                 let questions = self.texts(contexts, document)?;

@@ -2,6 +2,7 @@
 //! the documentation.
 
 use super::document::{Located, Node, Table};
+use super::protocol::PROTOCOLS;
 use crate::diag::Diagnostic;
 use crate::util::suggest::nearest;
 
@@ -28,6 +29,10 @@ pub(super) enum Shape {
     Tables(&'static [Key]),
     /// Free keys, texts behind them.
     TextMap,
+    /// A text, or free keys with texts behind them.
+    TextOrMap,
+    /// One of these texts, or a list of some.
+    SomeOf(&'static [&'static str]),
 }
 
 const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
@@ -119,7 +124,8 @@ macro_rules! task_keys {
             key("about", Shape::Text, "One line for people."),
             key("data", Shape::Table(DATA_KEYS), "Where the rows are."),
             key("description", Shape::Text, "Template of the text before everything else, with its own line ends."),
-            key("system", Shape::Text, "System prompt."),
+            key("prefix", Shape::TextOrMap, "Text before everything else, not scored. A table, label = text, makes a variant of the task for each."),
+            key("system", Shape::TextOrMap, "System prompt. A table, label = text, makes a variant of the task for each."),
             key("chat", Shape::Flag, "Put the prompt through the model's chat template, shots as turns."),
             key("answer_prefix", Shape::Text, "Template of a text that the answer begins with; not scored."),
             key("prompt", Shape::Text, "Template of the question."),
@@ -128,6 +134,9 @@ macro_rules! task_keys {
             key("continuation", Shape::Text, "multiple_choice with `contexts`: template of the common text that is scored."),
             key("gold", Shape::Text, "multiple_choice: expression, the right choice's index, a list of indices, or a choice's text."),
             key("labels", Shape::Text, "multiple_choice in place of `gold`: expression, 1 for each right choice and 0 for the others."),
+            key("protocols", Shape::SomeOf(PROTOCOLS), "multiple_choice: how the items are asked, one variant of the task for each: `continuation` scores the answers' texts (raw, per character, byte and token, and against no context, by `metrics`), `letter` lists the answers and scores their letters, `generative` lists them and lets the model write."),
+            key("letter_prompt", Shape::Text, "letter and generative: template of the question, in which `listing` stands for the list of answers; without it the list stands before the prompt's last line if that ends with a colon, else after the prompt with `Answer:` behind it."),
+            key("unconditional", Shape::Text, "What stands before an answer that acc_mutual_info scores without its context; the profile's by default."),
             key("target", Shape::Text, "cloze: template of the scored text. generation: expression, the right answer or a list of right answers."),
             key("shot_answer", Shape::Text, "Template of a shot's answer, where it is not the right answer as scored."),
             key("text", Shape::Text, "perplexity: template of the scored text."),
@@ -144,7 +153,7 @@ macro_rules! task_keys {
             key("filters", Shape::Tables(FILTER_KEYS), "generation: what is taken from the answer before it is compared."),
             key("match", Shape::Table(MATCH_KEYS), "generation: what exact_match ignores."),
             key("metrics", Shape::Texts, "Which metrics; all of the kind by default."),
-            key("profile", Shape::Text, "Scoring rules: `veval-1` or `lm-eval@0.4.13`."),
+            key("profile", Shape::Text, "Scoring rules: `veval-1`, `lm-eval@0.4.13` or `olmes`."),
             key("slices", Shape::TextMap, "Slice name = expression; scores are also given for each of its values."),
             key("subsets", Shape::Texts, "One task for each subset, `{name}_{subset}`, and a group of all."),
             key("subset_groups", Shape::TextMap, "Subset = group within the task."),
@@ -168,7 +177,7 @@ const DEFAULT_KEYS: &[Key] = &[
     key("profile", Shape::Text, "Profile of tasks that name none."),
     key("shots", Shape::Count, "Few-shot examples of tasks that name no number."),
     key("limit", Shape::Count, "Score only the first rows of each task."),
-    key("system", Shape::Text, "System prompt of every task."),
+    key("system", Shape::TextOrMap, "System prompt of every task."),
     key("chat", Shape::Flag, "Put every prompt through the chat template."),
 ];
 
@@ -205,7 +214,8 @@ fn check_value(value: &Located, key: &Key, problems: &mut Vec<Diagnostic>) {
         problems.push(value.problem(format!("`{}`: expected {expected}, found {}", key.name, value.type_name())));
     };
     match (&key.shape, &value.node) {
-        (Shape::Text | Shape::Texts, Node::Text(_)) | (Shape::Flag, Node::Flag(_)) => {}
+        (Shape::Text | Shape::Texts | Shape::TextOrMap | Shape::SomeOf(_), Node::Text(_))
+        | (Shape::Flag, Node::Flag(_)) => {}
         (Shape::Count, Node::Integer(count)) => {
             if *count < 0 {
                 problems.push(
@@ -224,7 +234,7 @@ fn check_value(value: &Located, key: &Key, problems: &mut Vec<Diagnostic>) {
                 problems.push(value.problem(message));
             }
         }
-        (Shape::Texts, Node::List(items)) => {
+        (Shape::Texts | Shape::SomeOf(_), Node::List(items)) => {
             for item in items.iter().filter(|item| !matches!(item.node, Node::Text(_))) {
                 problems.push(item.problem(format!("`{}`: expected a text, found {}", key.name, item.type_name())));
             }
@@ -252,7 +262,7 @@ fn check_value(value: &Located, key: &Key, problems: &mut Vec<Diagnostic>) {
                 }
             }
         }
-        (Shape::TextMap, Node::Table(table)) => {
+        (Shape::TextMap | Shape::TextOrMap, Node::Table(table)) => {
             for entry in table.entries.iter().filter(|entry| !matches!(entry.value.node, Node::Text(_))) {
                 problems.push(entry.value.problem(format!(
                     "`{}`: expected a text, found {}",
@@ -265,7 +275,8 @@ fn check_value(value: &Located, key: &Key, problems: &mut Vec<Diagnostic>) {
         (Shape::Count, _) => wrong("a whole number"),
         (Shape::Number(..), _) => wrong("a number"),
         (Shape::Flag, _) => wrong("true or false"),
-        (Shape::Texts, _) => wrong("a text or a list of texts"),
+        (Shape::Texts | Shape::SomeOf(_), _) => wrong("a text or a list of texts"),
+        (Shape::TextOrMap, _) => wrong("a text or a table of texts"),
         (Shape::Table(_) | Shape::TextMap, _) => wrong("a table"),
         (Shape::Tables(_), _) => wrong("a list of tables"),
     }

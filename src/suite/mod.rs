@@ -7,6 +7,7 @@
 //! document of a data set + Task ──► fields ──► shots ──► Prompt + choices + gold = Item
 //! ```
 
+mod axes;
 mod build;
 mod document;
 mod expression;
@@ -14,6 +15,7 @@ mod item;
 mod keys;
 mod profile;
 mod prompt;
+mod protocol;
 mod read;
 mod schema;
 pub mod shipped;
@@ -22,9 +24,10 @@ mod task;
 
 pub use expression::{Expression, Jinja, Template};
 pub use item::{Item, Question, TaskData, build_items};
-pub use profile::{PROFILES, Profile, ShotRule, Stderr, Tokenise};
+pub use profile::{Lengths, LimitRule, PROFILES, Profile, ShotRule, Stderr, Tokenise};
 pub use prompt::{Prompt, Turn};
+pub use protocol::{List, Protocol};
 pub use read::{DefinitionFile, Suite, read_suite, read_task};
 pub use schema::schema;
 pub use shots::choose_shots;
-pub use task::{Data, Hub, Kind, Sampling, ShotOrder, Source, Task};
+pub use task::{Data, Hub, Kind, Sampling, ShotOrder, Source, Task, Writing};

@@ -5,6 +5,8 @@ use crate::util::python;
 /// A prompt before it is joined: as one text, or as chat turns.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Prompt {
+    /// Before everything else.
+    pub prefix: String,
     /// System prompt and task description, joined.
     pub system: String,
     pub shots: Vec<Turn>,
@@ -28,7 +30,7 @@ impl Prompt {
     /// The whole context as one text. Without an answer prefix it ends with the question; the delimiter belongs to
     /// the continuation then ([`Self::continuation_delimiter`]).
     pub fn text(&self) -> String {
-        let mut text = self.system.clone();
+        let mut text = [self.prefix.as_str(), &self.system].concat();
         for shot in &self.shots {
             text += &shot.question;
             text += self.delimiter_before(&shot.question);
@@ -84,6 +86,7 @@ mod tests {
 
     fn prompt(answer_prefix: &str) -> Prompt {
         Prompt {
+            prefix: String::new(),
             system: join("Be brief.", "Facts follow.\n\n", "\n\n"),
             shots: vec![Turn { question: "Q: one?\nA:".into(), answer: "1".into() }],
             question: "Q: two?\nA:".into(),

@@ -27,6 +27,13 @@ fn property(key: &Key) -> Value {
         Shape::Number(least, most) => json!({ "type": "number", "minimum": least, "maximum": most }),
         Shape::Flag => json!({ "type": "boolean" }),
         Shape::Texts => json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] }),
+        Shape::TextOrMap => json!({
+            "anyOf": [{ "type": "string" }, { "type": "object", "additionalProperties": { "type": "string" } }],
+        }),
+        Shape::SomeOf(options) => {
+            let one = json!({ "type": "string", "enum": options });
+            json!({ "anyOf": [one, { "type": "array", "items": one }] })
+        }
         Shape::OneOf(options) => json!({ "type": "string", "enum": options }),
         Shape::Table(keys) => object(keys),
         Shape::Tables(keys) => json!({ "type": "array", "items": object(keys) }),

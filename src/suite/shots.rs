@@ -39,7 +39,7 @@ pub fn choose_shots(
         Error::bad(message).at(format!("task {task}, item {item}"))
     };
     match (order, rule) {
-        (ShotOrder::First, _) => (0..items)
+        (ShotOrder::First, _) | (_, ShotRule::FixedList) => (0..items)
             .map(|item| {
                 let head = others(item, &(0..pool).collect::<Vec<_>>());
                 if head.len() < count { Err(too_few(item)) } else { Ok(head) }

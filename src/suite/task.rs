@@ -6,6 +6,7 @@ use fancy_regex::Regex;
 
 use super::expression::{Expression, Template};
 use super::profile::Profile;
+use super::protocol::Protocol;
 use crate::metric::{Filter, MatchRules, Metric, OutcomeKind};
 
 /// One task, or one subset of it, ready to be given data.
@@ -17,10 +18,14 @@ pub struct Task {
     pub kind: Kind,
     pub data: Data,
     pub description: Option<Template>,
+    /// What every context begins with; never scored.
+    pub prefix: String,
     pub system: String,
     pub chat: bool,
     pub answer_prefix: Option<Template>,
     pub shot_answer: Option<Template>,
+    /// What stands before a choice that is scored without its context.
+    pub unconditional: String,
     pub delimiter: String,
     pub shot_delimiter: String,
     pub shots: usize,
@@ -36,6 +41,9 @@ pub struct Task {
     pub slices: Vec<(String, Expression)>,
     /// The value of `subset` in templates and of `{subset}` in paths.
     pub subset: Option<String>,
+    /// Where the same items are asked in several ways: the labels of this one, such as `letter:polite`, which also end
+    /// its name and its groups'. Else empty.
+    pub variant: String,
     /// Groups whose score this task enters, weighted by items.
     pub groups: Vec<String>,
     pub limit: Option<usize>,
@@ -50,6 +58,7 @@ pub enum Kind {
         prompt: Template,
         choices: Expression,
         gold: Gold,
+        protocol: Protocol,
     },
     /// Several questions, one continuation: which makes it likelier.
     Contexts {
@@ -68,11 +77,18 @@ pub enum Kind {
     Generation {
         prompt: Template,
         target: Expression,
-        stop: Vec<String>,
-        max_tokens: usize,
-        /// `None`: the likeliest token each time.
-        sampling: Option<Sampling>,
+        writing: Writing,
     },
+}
+
+/// How an answer is written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Writing {
+    /// Texts that end it.
+    pub stop: Vec<String>,
+    pub max_tokens: usize,
+    /// `None`: the likeliest token each time.
+    pub sampling: Option<Sampling>,
 }
 
 /// How an answer is drawn.
@@ -135,13 +151,31 @@ pub struct Source {
     pub deviation: Option<String>,
 }
 
+impl Task {
+    /// A name of this task or of one of its groups without the variant's labels.
+    pub fn base_of<'a>(&self, name: &'a str) -> &'a str {
+        name.strip_suffix(self.variant.as_str()).and_then(|base| base.strip_suffix(':')).unwrap_or(name)
+    }
+}
+
 impl Kind {
     pub fn outcome(&self) -> OutcomeKind {
         match self {
+            Self::MultipleChoice { protocol: Protocol::Generative { .. }, .. } | Self::Generation { .. } => {
+                OutcomeKind::Answer
+            }
             Self::MultipleChoice { .. } | Self::Contexts { .. } => OutcomeKind::Choices,
             Self::Cloze { .. } => OutcomeKind::Cloze,
             Self::Perplexity { .. } => OutcomeKind::Rolling,
-            Self::Generation { .. } => OutcomeKind::Answer,
+        }
+    }
+
+    /// How answers are written, where they are.
+    pub fn writing(&self) -> Option<&Writing> {
+        match self {
+            Self::Generation { writing, .. }
+            | Self::MultipleChoice { protocol: Protocol::Generative { writing, .. }, .. } => Some(writing),
+            _ => None,
         }
     }
 

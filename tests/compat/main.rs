@@ -11,6 +11,7 @@
 
 mod chat;
 mod configs;
+mod olmes;
 mod preprocess;
 mod prompts;
 mod random_checkpoint;

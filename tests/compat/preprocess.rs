@@ -85,7 +85,7 @@ fn rows_become_the_peers_prompts() {
                             "{place}"
                         );
                     }
-                    Question::Text { text, words, bytes } => {
+                    Question::Text { text, words, bytes, .. } => {
                         assert_eq!(vec![text.clone()], texts(&row["continuations"]), "{place}");
                         assert_eq!(
                             (*words as u64, *bytes as u64),

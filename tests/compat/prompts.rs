@@ -48,7 +48,7 @@ fn prompts_continuations_and_shots_equal_lm_eval() {
                     assert_eq!(vec![sha(&prompt.text())], hashes(&row["prompt_sha"]), "{place}");
                     assert_eq!(vec![delimited(target)], hashes(&row["cont_sha"]), "{place}");
                 }
-                Question::Text { text, words, bytes } => {
+                Question::Text { text, words, bytes, .. } => {
                     assert_eq!(vec![sha(text)], hashes(&row["prompt_sha"]), "{place}");
                     assert_eq!(
                         (Some(*words as u64), Some(*bytes as u64)),

@@ -38,9 +38,9 @@ fn compare(checkpoint: &str, folder: &Path, shared: &Path) {
     for (name, shots, path) in recordings(checkpoint) {
         let rows = recorded(&path);
         let mut task = task(&name, shots, rows.len());
-        if let veval::suite::Kind::Generation { max_tokens, .. } = &mut task.kind {
+        if let veval::suite::Kind::Generation { writing, .. } = &mut task.kind {
             // The recording says 64, to bound its time.
-            *max_tokens = 64;
+            writing.max_tokens = 64;
         }
         let prepared = prepare_task(&task, Some(&data_of(&name, shared))).unwrap_or_else(|e| panic!("{e}"));
         let prepared =
