@@ -26,6 +26,8 @@ pub(super) enum Verb {
     Rescore(RescoreArguments),
     /// Let go of stored answers that no run refers to
     Gc(GcArguments),
+    /// Compare the ways in which a suite's items were asked and scored
+    Protocols(ProtocolsArguments),
     /// Write a checkpoint as a GGUF file
     Convert(ConvertArguments),
     /// Write the page of a suite's runs again
@@ -212,6 +214,23 @@ pub(super) struct RescoreArguments {
     /// What to print on standard output
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+A protocol is a variant of a task (`protocols`, `prefix`, `system` in its definition) with one metric of right or wrong:
+acc, acc_norm, letter/acc, generative/exact_match,letter. Protocols are compared on the same items, pair by pair. With
+several checkpoints, Kendall's tau says how far two protocols rank them alike; a reversal is a pair of checkpoints that
+two protocols order differently, both with a 95 % interval of the paired difference that excludes zero.
+
+Writes protocols.csv (every pair of protocols, every checkpoint) and protocol_ranks.csv into the folder.
+
+Examples:
+  veval run arc.toml ckpts/ --data-dir data
+  veval protocols runs/arc")]
+pub(super) struct ProtocolsArguments {
+    /// A suite's folder of runs, `<out>/<suite>`
+    pub folder: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ mod gc;
 mod list;
 mod merge;
 mod progress;
+mod protocols;
 mod report;
 mod rescore;
 mod run;
@@ -33,6 +34,7 @@ pub fn main() -> ExitCode {
         Verb::Merge(options) => merge::merge(options),
         Verb::Rescore(options) => rescore::rescore(options),
         Verb::Gc(options) => gc::gc(options),
+        Verb::Protocols(options) => protocols::protocols(options),
         Verb::Convert(options) => convert::convert(options),
         Verb::Report(options) => report::report(options),
         Verb::List(options) => list::list(options),

@@ -6,7 +6,7 @@ use crate::report::{Line, View};
 use crate::store::{MetricRow, to_csv};
 
 /// More checkpoints than this do not fit a terminal: the last ones are shown, the page has them all.
-const MAX_COLUMNS: usize = 4;
+pub(super) const MAX_COLUMNS: usize = 4;
 
 /// Rows in the format asked for.
 pub(super) fn format(format: Format, view: &View, rows: &[MetricRow]) -> Result<String> {
@@ -32,7 +32,7 @@ fn table(view: &View) -> String {
         let about = [task, filter(line), line.shots.to_string(), line.metric.clone()];
         rows.push(about.into_iter().chain(cells(line, skipped)).collect());
     }
-    let mut text = aligned(&rows);
+    let mut text = aligned(&rows, &[0, 1, 3]);
     if skipped > 0 {
         text += &format!("{skipped} earlier checkpoints are in the report\n");
     }
@@ -42,8 +42,9 @@ fn table(view: &View) -> String {
     text
 }
 
-/// Columns side by side, numbers to the right, a line under the head. An empty column takes no room.
-fn aligned(rows: &[Vec<String>]) -> String {
+/// Columns side by side, those named to the left and numbers to the right, a line under the head. An empty column takes
+/// no room.
+pub(super) fn aligned(rows: &[Vec<String>], left: &[usize]) -> String {
     let width =
         |column: usize| rows[1..].iter().map(|row| row[column].chars().count()).max().filter(|width| *width > 0);
     let widths: Vec<Option<usize>> =
@@ -52,7 +53,7 @@ fn aligned(rows: &[Vec<String>]) -> String {
     for (index, row) in rows.iter().enumerate() {
         let cells = row.iter().zip(&widths).enumerate().filter_map(|(column, (cell, width))| {
             let width = (*width)?;
-            Some(if [0, 1, 3].contains(&column) { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
+            Some(if left.contains(&column) { format!("{cell:<width$}") } else { format!("{cell:>width$}") })
         });
         let line = cells.collect::<Vec<_>>().join("  ");
         text += &format!("{}\n", line.trim_end());
@@ -74,6 +75,6 @@ fn cells(line: &Line, skipped: usize) -> impl Iterator<Item = String> {
 }
 
 /// Names come from folders and files: control characters stay out of the terminal.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

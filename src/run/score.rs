@@ -23,7 +23,8 @@ fn item_values(record: &TaskRecord, outcome: &Outcome) -> Result<Vec<(String, &'
     Ok(values)
 }
 
-fn key(metric: &Metric, filter: &Filter) -> String {
+/// What a sample calls the value of a metric under a filter.
+pub(super) fn key(metric: &Metric, filter: &Filter) -> String {
     if filter.name == "none" { metric.name.to_owned() } else { format!("{},{}", metric.name, filter.name) }
 }
 

@@ -33,6 +33,15 @@ pub fn mean(values: &[f64]) -> Estimate {
     Estimate { value, stderr, interval, n: values.len() }
 }
 
+/// [`mean`] of values of which only the sum and the sum of squares are known.
+pub(super) fn mean_of_moments(sum: f64, squares: f64, n: usize) -> Estimate {
+    let count = n as f64;
+    let value = sum / count;
+    let stderr = (n >= 2).then(|| ((squares - sum * value).max(0.0) / (count - 1.0)).sqrt() / count.sqrt());
+    let interval = stderr.map(|stderr| symmetric(value, stderr, t_quantile(n - 1)));
+    Estimate { value, stderr, interval, n }
+}
+
 /// Mean of zeros and ones with Wilson's score interval (Wilson 1927), which stays within 0 and 1 and has width even
 /// when all are right. The standard error is that of [`standard_error`].
 pub fn proportion(values: &[f64]) -> Estimate {

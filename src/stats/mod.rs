@@ -1,7 +1,11 @@
-//! Numbers in, numbers out: means and ratios with their uncertainty. No I/O, no domain.
+//! Numbers in, numbers out: means, ratios and differences with their uncertainty, rankings. No I/O, no domain.
 
 mod estimate;
+mod hits;
 mod python_bootstrap;
+mod rank;
 
 pub use estimate::{Estimate, mean, pooled_mean, proportion, ratio, standard_error};
+pub use hits::Hits;
 pub use python_bootstrap::python_bootstrap_stderr;
+pub use rank::kendall_tau;

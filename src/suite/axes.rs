@@ -59,10 +59,20 @@ fn apply(chosen: &Protocol, task: &mut Task) {
     if let Kind::MultipleChoice { protocol, .. } = &mut task.kind {
         *protocol = chosen.clone();
     }
-    if let Protocol::Generative { .. } = chosen {
-        task.metrics = Metric::of(OutcomeKind::Answer).filter(|metric| metric.default).collect();
-        task.filters = answer_filters();
-        task.rules = MatchRules { ignore_case: true, ignore_punctuation: true, ..MatchRules::default() };
+    match chosen {
+        Protocol::Continuation => {}
+        // All letters are as long: accuracy per character is accuracy.
+        Protocol::Letter { .. } => {
+            task.metrics.retain(|metric| !["acc_norm", "acc_bytes"].contains(&metric.name));
+            if task.metrics.is_empty() {
+                task.metrics.extend(Metric::find(OutcomeKind::Choices, "acc"));
+            }
+        }
+        Protocol::Generative { .. } => {
+            task.metrics = Metric::of(OutcomeKind::Answer).filter(|metric| metric.default).collect();
+            task.filters = answer_filters();
+            task.rules = MatchRules { ignore_case: true, ignore_punctuation: true, ..MatchRules::default() };
+        }
     }
 }
 

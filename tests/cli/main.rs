@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod invariance;
+mod protocols;
 #[path = "../compat/random_checkpoint.rs"]
 mod random_checkpoint;
 mod run;
