@@ -30,7 +30,7 @@ pub struct Task {
     pub shot_delimiter: String,
     pub shots: usize,
     pub shot_order: ShotOrder,
-    /// Under [`ShotRule::OncePerTask`]: each item has its own draw after all.
+    /// Under [`OncePerTask`](super::ShotRule::OncePerTask): each item has its own draw after all.
     pub shots_per_item: bool,
     /// `None`: only when the shots come from other rows than the items.
     pub shots_may_repeat_item: Option<bool>,
