@@ -2,7 +2,7 @@
 
 use super::args::Format;
 use crate::error::{Error, Result};
-use crate::report::{Line, View};
+use crate::report::{Line, View, count};
 use crate::store::{MetricRow, to_csv};
 
 /// More checkpoints than this do not fit a terminal: the last ones are shown, the page has them all.
@@ -29,7 +29,7 @@ fn table(view: &View) -> String {
     for line in &view.lines {
         let task = if line.task == last { String::new() } else { plain(&line.task) };
         last = &line.task;
-        let about = [task, filter(line), line.shots.to_string(), line.metric.clone()];
+        let about = [task, filter(line), count(line.shots), line.metric.clone()];
         rows.push(about.into_iter().chain(cells(line, skipped)).collect());
     }
     let mut text = aligned(&rows, &[0, 1, 3]);
@@ -70,8 +70,8 @@ fn filter(line: &Line) -> String {
 
 fn cells(line: &Line, skipped: usize) -> impl Iterator<Item = String> {
     let shown = line.cells[skipped..].iter().map(|cell| cell.map_or_else(String::new, |cell| cell.shown()));
-    let n = line.cells.iter().rev().flatten().next().map_or_else(String::new, |cell| cell.n.to_string());
-    shown.chain([n])
+    let n = line.cells.iter().rev().flatten().next().and_then(|cell| cell.n);
+    shown.chain([count(n)])
 }
 
 /// Names come from folders and files: control characters stay out of the terminal.

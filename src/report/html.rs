@@ -4,7 +4,7 @@ use minijinja::{AutoEscape, Environment, context};
 use serde::Serialize;
 
 use super::svg::{Point, curve, interval};
-use super::view::{Column, Line, View, number};
+use super::view::{Column, Line, View, count, number};
 use crate::error::{Error, Result};
 use crate::util::jinja;
 
@@ -14,7 +14,7 @@ const TEMPLATE: &str = include_str!("page.html");
 struct Row {
     task: String,
     filter: String,
-    shots: usize,
+    shots: String,
     metric: String,
     slice: String,
     profile: String,
@@ -57,11 +57,11 @@ fn row(line: &Line, columns: usize) -> Row {
     Row {
         task: line.task.clone(),
         filter: if line.filter == "none" { String::new() } else { line.filter.clone() },
-        shots: line.shots,
+        shots: count(line.shots),
         metric: line.metric.clone(),
         slice: line.slice.clone(),
         profile: line.profile.clone(),
-        n: last.map_or_else(String::new, |cell| cell.n.to_string()),
+        n: count(last.and_then(|cell| cell.n)),
         cells: line.cells.iter().map(|cell| cell.map_or_else(|| "–".to_owned(), |cell| cell.shown())).collect(),
         interval: if columns == 1 { last.map_or_else(String::new, interval) } else { String::new() },
     }

@@ -5,4 +5,4 @@ mod svg;
 mod view;
 
 pub use html::page;
-pub use view::{Cell, Column, Line, View};
+pub use view::{Cell, Column, Line, View, count};

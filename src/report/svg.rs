@@ -56,7 +56,8 @@ pub(super) fn curve(points: &[Point<'_>], x_title: &str) -> String {
     let line: Vec<String> = shown.iter().map(|p| format!("{:.1},{:.1}", x(p.x), y(p.cell.value))).collect();
     let _ = write!(svg, r#"<polyline class="line" points="{}"/>"#, line.join(" "));
     for point in &shown {
-        let title = format!("{}: {} (n = {})", escape(point.label), point.cell.shown(), point.cell.n);
+        let items = point.cell.n.map_or_else(String::new, |n| format!(" (n = {n})"));
+        let title = format!("{}: {}{items}", escape(point.label), point.cell.shown());
         let _ = write!(
             svg,
             r#"<circle class="dot" cx="{:.1}" cy="{:.1}" r="3"><title>{title}</title></circle>"#,
@@ -119,7 +120,7 @@ mod tests {
     use super::*;
 
     fn cell(value: f64) -> Cell {
-        Cell { value, stderr: Some(0.1), lo: Some(value - 0.1), hi: Some(value + 0.1), n: 9 }
+        Cell { value, stderr: Some(0.1), lo: Some(value - 0.1), hi: Some(value + 0.1), n: Some(9) }
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub struct Line {
     pub task: String,
     pub slice: String,
     pub filter: String,
-    pub shots: usize,
+    pub shots: Option<usize>,
     pub metric: String,
     pub profile: String,
     /// One for each column; `None` where the checkpoint has no such score.
@@ -49,7 +49,7 @@ pub struct Cell {
     pub stderr: Option<f64>,
     pub lo: Option<f64>,
     pub hi: Option<f64>,
-    pub n: usize,
+    pub n: Option<usize>,
 }
 
 impl View {
@@ -121,6 +121,11 @@ fn place(lines: &mut Vec<Line>, row: &MetricRow, expected: usize, column: usize,
     index
 }
 
+/// A count, or nothing where it is unknown.
+pub fn count(count: Option<usize>) -> String {
+    count.map_or_else(String::new, |count| count.to_string())
+}
+
 impl Cell {
     /// `0.315 ± 0.033`
     pub fn shown(&self) -> String {
@@ -148,7 +153,7 @@ mod tests {
 
     #[test]
     fn cells_read_well() {
-        let cell = |value, stderr| Cell { value, stderr, lo: None, hi: None, n: 1 };
+        let cell = |value, stderr| Cell { value, stderr, lo: None, hi: None, n: Some(1) };
         assert_eq!(cell(0.315, Some(0.0329)).shown(), "0.3150 ± 0.0329");
         assert_eq!(cell(12_652_257.15, None).shown(), "1.265e7");
         assert_eq!(cell(16.1957, Some(f64::INFINITY)).shown(), "16.20 ± inf");

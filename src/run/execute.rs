@@ -144,6 +144,7 @@ fn manifest(
         started: ctx::now(),
         finished: None,
         model_seconds: None,
+        imported: Vec::new(),
     };
     manifest.key = key(&manifest);
     manifest

@@ -32,6 +32,8 @@ pub struct PreparedTask {
     pub task: Task,
     pub items: Vec<Item>,
     pub files: Vec<DataFile>,
+    /// Rows of the data, before any limit.
+    pub rows: usize,
     pub deviation: Option<String>,
 }
 
@@ -79,13 +81,14 @@ fn select(suite: &Suite, selection: &Selection) -> Result<Vec<Task>> {
 /// One task with its data.
 pub fn prepare_task(task: &Task, data_dir: Option<&Path>) -> Result<PreparedTask> {
     let loaded = data::load(task, data_dir)?;
+    let rows = loaded.data.rows.len();
     let items = build_items(task, &loaded.source, &loaded.data)?;
     let name = |path: &Path| {
         data_dir.and_then(|dir| path.strip_prefix(dir).ok()).unwrap_or(path).to_string_lossy().into_owned()
     };
     let files =
         loaded.files.into_iter().map(|(path, fingerprint)| DataFile { path: name(&path), fingerprint }).collect();
-    Ok(PreparedTask { task: task.clone(), items, files, deviation: loaded.source.deviation })
+    Ok(PreparedTask { task: task.clone(), items, files, rows, deviation: loaded.source.deviation })
 }
 
 impl PreparedTask {
@@ -107,6 +110,9 @@ impl PreparedTask {
             groups: task.groups.clone(),
             variant: task.variant.clone(),
             data: self.files.clone(),
+            rows: Some(self.rows),
+            delimiter: Some(task.delimiter.clone()),
+            writing: task.kind.writing().cloned(),
             deviation: self.deviation.clone(),
         }
     }

@@ -122,13 +122,13 @@ fn row(
         task: task.to_owned(),
         slice: slice.to_owned(),
         filter: filter.to_owned(),
-        shots: record.shots,
+        shots: Some(record.shots),
         metric: metric.to_owned(),
         value: estimate.value,
         stderr: estimate.stderr,
         ci_lo: estimate.interval.map(|(lo, _)| lo),
         ci_hi: estimate.interval.map(|(_, hi)| hi),
-        n: estimate.n,
+        n: Some(estimate.n),
         profile: record.profile.clone(),
     }
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lm::ModelInfo;
 use crate::metric::{Filter, MatchRules, OutcomeKind};
+use crate::suite::Writing;
 
 /// The format of run folders. A reader refuses another major.
 pub const RUN_SCHEMA: &str = "veval.run/1";
@@ -39,6 +40,9 @@ pub struct Manifest {
     /// and without reports. For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model_seconds: Option<f64>,
+    /// The files of another tool that these scores were taken from; empty for a run of our own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub imported: Vec<DataFile>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +105,15 @@ pub struct TaskRecord {
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub variant: String,
     pub data: Vec<DataFile>,
+    /// Rows of the data, before any limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows: Option<usize>,
+    /// What stands between a context and its answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delimiter: Option<String>,
+    /// How answers were written, where the model wrote them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub writing: Option<Writing>,
     /// How the data differ from the public task's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deviation: Option<String>,

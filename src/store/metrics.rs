@@ -20,13 +20,15 @@ pub struct MetricRow {
     pub slice: String,
     /// `none` without one.
     pub filter: String,
-    pub shots: usize,
+    /// Unknown in some tables from elsewhere.
+    pub shots: Option<usize>,
     pub metric: String,
     pub value: f64,
     pub stderr: Option<f64>,
     pub ci_lo: Option<f64>,
     pub ci_hi: Option<f64>,
-    pub n: usize,
+    /// Items. Unknown in some tables from elsewhere.
+    pub n: Option<usize>,
     pub profile: String,
 }
 
@@ -46,6 +48,8 @@ pub fn to_csv(rows: &[MetricRow]) -> Result<Vec<u8>> {
             task: guard(&row.task),
             slice: guard(&row.slice),
             filter: guard(&row.filter),
+            metric: guard(&row.metric),
+            profile: guard(&row.profile),
             ..row.clone()
         };
         writer.serialize(guarded).map_err(|e| Error::internal(format!("metrics.csv: {e}")))?;
@@ -60,9 +64,17 @@ pub fn read_metrics(path: &Path) -> Result<Vec<MetricRow>> {
     let rows: Result<Vec<MetricRow>, csv::Error> = reader.deserialize().collect();
     let mut rows = rows.map_err(|e| Error::bad(format!("expected the columns of metrics.csv: {e}")).in_file(path))?;
     for row in &mut rows {
-        for cell in
-            [&mut row.suite, &mut row.series, &mut row.checkpoint, &mut row.task, &mut row.slice, &mut row.filter]
-        {
+        let cells = [
+            &mut row.suite,
+            &mut row.series,
+            &mut row.checkpoint,
+            &mut row.task,
+            &mut row.slice,
+            &mut row.filter,
+            &mut row.metric,
+            &mut row.profile,
+        ];
+        for cell in cells {
             if let Some(plain) = cell.strip_prefix('\'').filter(|plain| plain.starts_with(FORMULA_STARTS)) {
                 *cell = plain.to_owned();
             }
@@ -93,13 +105,13 @@ mod tests {
             task: "t".into(),
             slice: "k=\nv".into(),
             filter: "none".into(),
-            shots: 5,
-            metric: "acc".into(),
+            shots: Some(5),
+            metric: "-acc".into(),
             value: 0.1 + 0.2,
             stderr: None,
             ci_lo: Some(f64::MIN_POSITIVE),
             ci_hi: Some(1.0),
-            n: 3,
+            n: None,
             profile: "veval-1".into(),
         };
         let folder = tempfile::tempdir().unwrap();

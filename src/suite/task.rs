@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use fancy_regex::Regex;
+use serde::{Deserialize, Serialize};
 
 use super::expression::{Expression, Template};
 use super::profile::Profile;
@@ -82,7 +83,7 @@ pub enum Kind {
 }
 
 /// How an answer is written.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Writing {
     /// Texts that end it.
     pub stop: Vec<String>,
@@ -92,7 +93,7 @@ pub struct Writing {
 }
 
 /// How an answer is drawn.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     pub temperature: f64,
     /// 0 for all.

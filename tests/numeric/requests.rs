@@ -156,7 +156,7 @@ max_tokens = 8
     let data = TaskData { rows, pool: None };
     let tasks = suite.tasks.iter().map(|task| {
         let items = build_items(task, &task.data.public, &data).unwrap();
-        PreparedTask { task: task.clone(), items, files: vec![], deviation: None }
+        PreparedTask { task: task.clone(), items, files: vec![], rows: 0, deviation: None }
     });
     let prepared = Prepared { suite: "null".into(), suite_fingerprint: String::new(), tasks: tasks.collect() };
     let model = Fake::new(Tokenizer::open(&example()).unwrap(), 256, "copper");
@@ -176,5 +176,5 @@ max_tokens = 8
         assert!(lo <= 0.25 && 0.25 <= hi, "{}: {} ({lo} to {hi})", row.metric, row.value);
     }
     let right = outcomes.rows.iter().find(|row| row.task == "says").unwrap();
-    assert_eq!((right.metric.as_str(), right.value, right.n), ("exact_match", 1.0, 1200));
+    assert_eq!((right.metric.as_str(), right.value, right.n), ("exact_match", 1.0, Some(1200)));
 }
