@@ -6,8 +6,11 @@
 
 pub mod candle;
 pub mod cpu;
+mod reverse;
 mod rotary;
+pub mod tape;
 
+pub use reverse::Reverse;
 pub use rotary::{RotaryRows, RotaryScaling, RotarySpec};
 
 use std::ops::Range;
@@ -142,6 +145,11 @@ pub trait Kernels: Send + Sync {
     fn array(&self, values: SiteValues) -> Result<Self::Array>;
     fn host(&self, x: &Self::Array) -> Result<SiteValues>;
     fn shape(&self, x: &Self::Array) -> Vec<usize>;
+    /// The same value at a place of its own, where kernels that record tell places apart: what reads the result shares
+    /// no gradient with what else reads `x`.
+    fn apart(&self, x: Self::Array) -> Result<Self::Array> {
+        Ok(x)
+    }
 
     /// Rows of a table: `[S, D]`.
     fn embed(&self, table: &Self::Matrix, ids: &[u32]) -> Result<Self::Array>;

@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicUsize;
 
 use super::cache::{Cache, Segment, Sequence};
 use super::footprint::Footprint;
+use super::leaves::Leaves;
 use super::spec::{BlockOrder, DecoderSpec, Positions, QueryKeyNorm};
 use super::taps::{self, Taps};
 use super::weights::{AttentionWeights, BlockWeights, Linear, NormWeights, Weights};
@@ -29,10 +30,20 @@ pub struct Decoder<K: Kernels> {
     pub(crate) kernels: K,
     pub(crate) spec: DecoderSpec,
     pub(crate) weights: Weights<K::Matrix, K::Vector>,
+    pub(crate) leaves: Leaves,
     /// Stored tensors by name, kept when gradients are wanted.
     pub(crate) raws: Vec<(String, K::Raw)>,
     /// Bytes of keys and values that are alive.
     pub(super) live: Arc<AtomicUsize>,
+}
+
+/// The rows that go through the blocks together.
+pub(super) struct Pass<K: Kernels> {
+    tokens: Vec<u32>,
+    positions: Vec<usize>,
+    /// One for each of the rotary tables.
+    rotary: Vec<RotaryRows>,
+    rows: Vec<Row<K>>,
 }
 
 /// One sequence of a pass: its rows, and where their keys and values go.
@@ -72,6 +83,11 @@ impl<K: Kernels> Decoder<K> {
         Footprint::of_pass(&self.spec)
     }
 
+    /// Its weights one by one.
+    pub fn leaves(&self) -> &Leaves {
+        &self.leaves
+    }
+
     pub fn kernels(&self) -> &K {
         &self.kernels
     }
@@ -96,6 +112,22 @@ impl<K: Kernels> Decoder<K> {
         if sequences.len() > 1 && !taps.idle() {
             return Err(Error::internal("taps in a pass of several sequences"));
         }
+        let mut pass = self.begin(sequences)?;
+        let mut x = self.embedded(&pass, taps)?;
+        for layer in 0..self.spec.layers {
+            x = self.block(layer, x, &mut pass, taps)?;
+        }
+        for (row, sequence) in pass.rows.into_iter().zip(sequences) {
+            if row.keep {
+                sequence.cache.length += row.rows;
+                sequence.cache.segments.push(Arc::new(row.own));
+            }
+        }
+        self.normed(&x, taps)
+    }
+
+    /// Opens a pass: tokens and positions of its rows, and room for their keys and values.
+    pub(super) fn begin(&self, sequences: &mut [Sequence<'_, K>]) -> Result<Pass<K>> {
         let tokens: Vec<u32> = sequences.iter().flat_map(|sequence| sequence.tokens).copied().collect();
         if let Some(&token) = tokens.iter().find(|&&token| token as usize >= self.spec.vocab) {
             return Err(Error::bad(format!("expected token ids below {}, found {token}", self.spec.vocab)));
@@ -104,28 +136,27 @@ impl<K: Kernels> Decoder<K> {
             .iter()
             .flat_map(|sequence| (0..sequence.tokens.len()).map(|row| sequence.cache.length + row))
             .collect();
-        let mut rows = self.open(sequences)?;
-        let k = &self.kernels;
-        let x = self.times(k.embed(&self.weights.embedding, &tokens)?, self.spec.multipliers.embedding)?;
-        let mut x = taps.at(Site::Embed, x)?;
         let rotary = match &self.spec.positions {
-            Positions::Learned { rows: table } => {
-                x = k.add(x, &taps.at(Site::PosEmbed, self.learned(*table, &positions)?)?)?;
-                Vec::new()
-            }
+            Positions::Learned { .. } => Vec::new(),
             Positions::Rotary(specs) => specs.iter().map(|spec| spec.rows(positions.iter().copied())).collect(),
         };
-        for (layer, block) in self.weights.blocks.iter().enumerate() {
-            let rotary = self.spec.attention[layer].rotary.and_then(|table| rotary.get(table));
-            x = self.block(layer, block, x, rotary, &mut rows, taps)?;
+        Ok(Pass { tokens, positions, rotary, rows: self.open(sequences)? })
+    }
+
+    /// The residual stream before the first block: `[S, width]`.
+    pub(super) fn embedded(&self, pass: &Pass<K>, taps: &mut Taps<'_, K>) -> Result<K::Array> {
+        let k = &self.kernels;
+        let x = self.times(k.embed(&self.weights.embedding, &pass.tokens)?, self.spec.multipliers.embedding)?;
+        let x = taps.at(Site::Embed, x)?;
+        match &self.spec.positions {
+            Positions::Learned { rows } => k.add(x, &taps.at(Site::PosEmbed, self.learned(*rows, &pass.positions)?)?),
+            Positions::Rotary(_) => Ok(x),
         }
-        for (row, sequence) in rows.into_iter().zip(sequences) {
-            if row.keep {
-                sequence.cache.length += row.rows;
-                sequence.cache.segments.push(Arc::new(row.own));
-            }
-        }
-        self.norm(&x, &self.weights.final_norm, Site::FinalScale, Site::FinalNormalized, taps)
+    }
+
+    /// What the head reads, from the residual stream after the last block.
+    pub(super) fn normed(&self, x: &K::Array, taps: &mut Taps<'_, K>) -> Result<K::Array> {
+        self.norm(x, &self.weights.final_norm, Site::FinalScale, Site::FinalNormalized, taps)
     }
 
     /// Times a factor that is 1 in most families.
@@ -161,16 +192,17 @@ impl<K: Kernels> Decoder<K> {
         self.kernels.embed(weights.ok_or_else(|| Error::internal("learned positions without a table"))?, &ids)
     }
 
-    fn block(
+    /// One block: residual stream in, residual stream out.
+    pub(super) fn block(
         &self,
         layer: usize,
-        block: &BlockWeights<K::Matrix, K::Vector>,
         x: K::Array,
-        rotary: Option<&RotaryRows>,
-        rows: &mut [Row<K>],
+        pass: &mut Pass<K>,
         taps: &mut Taps<'_, K>,
     ) -> Result<K::Array> {
-        let k = &self.kernels;
+        let (k, block) = (&self.kernels, &self.weights.blocks[layer]);
+        let rotary = self.spec.attention[layer].rotary.and_then(|table| pass.rotary.get(table));
+        let rows = &mut pass.rows;
         let site = |site| Site::Block(layer, site);
         let x = taps.at(site(BlockSite::ResidPre), x)?;
         let residual = self.spec.multipliers.residual;
@@ -403,10 +435,14 @@ impl<K: Kernels> Decoder<K> {
 
     /// Logits `[rows, vocab]` of these rows of a normalised residual.
     pub fn logits(&self, hidden: &K::Array, rows: &[usize]) -> Result<K::Array> {
-        let x = self.kernels.rows(hidden, rows)?;
+        self.head(&self.kernels.rows(hidden, rows)?)
+    }
+
+    /// Logits of all rows `[rows, width]`.
+    pub(super) fn head(&self, x: &K::Array) -> Result<K::Array> {
         let logits = match &self.weights.head {
-            Some(head) => self.linear(&x, head)?,
-            None => self.kernels.linear(&x, &self.weights.embedding, None)?,
+            Some(head) => self.linear(x, head)?,
+            None => self.kernels.linear(x, &self.weights.embedding, None)?,
         };
         let logits = self.times(logits, self.spec.multipliers.logits)?;
         match self.spec.logit_cap {

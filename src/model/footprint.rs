@@ -16,6 +16,8 @@ pub struct Footprint {
     pub reading: usize,
     /// What one row of a pass takes.
     row: usize,
+    /// What one row of one block leaves on a tape.
+    recorded_row: usize,
     /// What a pass takes whatever its rows: logits, scores.
     fixed: usize,
 }
@@ -40,8 +42,16 @@ impl Footprint {
             Positions::Learned { .. } => spec.width,
         };
         let row = 5 * spec.width + (heads + spec.heads) * spec.head_width + mlp + tables;
+        // What enters and leaves each operation: residuals, norms and their scaled copies; projections before and after
+        // they turn, z; the inside of the MLP.
+        let recorded = 8 * spec.width + 2 * (heads + spec.heads) * spec.head_width + 2 * mlp;
         let logits = crate::model::LOGIT_ROWS * (spec.vocab + spec.width);
-        Self { weights: 0, reading: 0, row: 4 * row, fixed: 4 * logits + (16 << 20) }
+        Self { weights: 0, reading: 0, row: 4 * row, recorded_row: 4 * recorded, fixed: 4 * logits + (16 << 20) }
+    }
+
+    /// Bytes that the activations of some rows of one block take on a tape.
+    pub fn recorded(&self, rows: usize) -> usize {
+        rows * self.recorded_row
     }
 
     /// Bytes of a pass of some rows, without keys and values.

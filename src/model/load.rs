@@ -6,6 +6,7 @@ use std::sync::{Arc, mpsc};
 
 use super::decoder::Decoder;
 use super::families::{Described, Family};
+use super::leaves::Leaves;
 use super::spec::DecoderSpec;
 use super::weights::{Convert, Source, Weights};
 use crate::ckpt::{Config, Dtype, WeightFiles};
@@ -42,7 +43,7 @@ pub struct LoadOptions {
 /// this one converts; each stored tensor is let go when it is converted.
 pub fn load<K: Kernels>(folder: &Path, kernels: K, options: LoadOptions) -> Result<Loaded<K>> {
     let Inspected { described: Described { spec, weights }, files, stored } = inspect(folder)?;
-    let uses = uses(&weights)?;
+    let (uses, leaves) = (uses(&weights)?, Leaves::of(&weights)?);
     let (sender, receiver) = mpsc::sync_channel(READ_AHEAD);
     let (converted, checked) = std::thread::scope(|scope| {
         let reader = scope.spawn(|| read_all(&files, &stored, &uses, options, sender));
@@ -71,7 +72,7 @@ pub fn load<K: Kernels>(folder: &Path, kernels: K, options: LoadOptions) -> Resu
     };
     let raws = raws.into_iter().collect();
     Ok(Loaded {
-        decoder: Decoder { kernels, spec, weights, raws, live: Arc::default() },
+        decoder: Decoder { kernels, spec, weights, leaves, raws, live: Arc::default() },
         fingerprint: format!("blake3:{}", hasher.finalize().to_hex()),
         dtypes: dtypes.into_iter().map(label).collect(),
         parameters: checked.values().map(|tensor| tensor.shape.iter().product::<usize>()).sum(),

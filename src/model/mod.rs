@@ -14,19 +14,27 @@ mod decoder;
 pub mod families;
 mod footprint;
 mod gradient;
+mod leaves;
 mod load;
 mod mlp;
+mod objective;
+mod reverse;
 mod spec;
 mod taps;
+mod weight_gradients;
 mod weights;
 
 pub use cache::{Cache, Sequence};
 pub use convert::{GgufType, to_gguf};
 pub use decoder::{Decoder, LOGIT_ROWS};
 pub use footprint::Footprint;
+pub use leaves::{Leaves, Place};
 pub use load::{LoadOptions, Loaded, check, load};
+pub use objective::{LogitTerm, Loss, Objective};
+pub use reverse::{Reach, Reversed};
 pub use spec::{
     AttentionSpec, BlockOrder, DecoderSpec, MixtureSpec, MlpSpec, Multipliers, NormSpec, Positions, QueryKeyNorm,
 };
 pub use taps::Taps;
+pub use weight_gradients::WeightGradients;
 pub use weights::{AttentionWeights, BlockWeights, DenseWeights, Linear, MlpWeights, NormWeights, Source, Weights};

@@ -67,6 +67,7 @@ impl<'a, K: Kernels> Taps<'a, K> {
             x = self.apply(edit, x)?;
         }
         if self.captures.contains(&site) {
+            x = self.kernels.apart(x)?;
             self.captured.insert(site, x.clone());
         }
         Ok(x)
@@ -75,6 +76,11 @@ impl<'a, K: Kernels> Taps<'a, K> {
     /// What was captured.
     pub fn into_captured(self) -> Result<BTreeMap<Site, SiteValues>> {
         self.captured.iter().map(|(site, x)| Ok((*site, self.kernels.host(x)?))).collect()
+    }
+
+    /// What was captured, as the kernels hold it.
+    pub(super) fn into_arrays(self) -> BTreeMap<Site, K::Array> {
+        self.captured
     }
 
     fn apply(&self, edit: &Edit, x: K::Array) -> Result<K::Array> {

@@ -112,7 +112,7 @@ impl<M, V> Weights<M, V> {
 }
 
 impl<M, V> BlockWeights<M, V> {
-    fn convert<N, W>(&self, to: &mut dyn Convert<M, V, N, W>) -> Result<BlockWeights<N, W>> {
+    pub(crate) fn convert<N, W>(&self, to: &mut dyn Convert<M, V, N, W>) -> Result<BlockWeights<N, W>> {
         Ok(BlockWeights {
             attention_norm: optional(self.attention_norm.as_ref(), to)?,
             attention: self.attention.convert(to)?,

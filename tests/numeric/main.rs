@@ -6,6 +6,7 @@ mod gguf;
 mod invariance;
 mod parity;
 mod requests;
+mod reverse;
 mod rounding;
 mod sites;
 mod support;

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::lines::{Lines, floats, floats_mut, zeroed};
+use super::lines::{Line, Lines, floats, floats_mut, zeroed};
 
 /// Buffers that each thread keeps, and their bytes at most.
 const KEPT: usize = 16;
@@ -25,6 +25,8 @@ pub struct Array {
 struct Buffer {
     lines: Lines,
     length: usize,
+    /// Whether the memory is kept for the next one that asks.
+    again: bool,
 }
 
 impl Buffer {
@@ -37,7 +39,7 @@ impl Buffer {
                 free.iter().enumerate().filter(fits).min_by_key(|(_, lines)| lines.len()).map(|(index, _)| index);
             best.map(|index| free.swap_remove(index))
         });
-        Self { lines: kept.unwrap_or_else(|| zeroed(wanted)), length }
+        Self { lines: kept.unwrap_or_else(|| zeroed(wanted)), length, again: true }
     }
 
     fn values(&self) -> &[f32] {
@@ -51,6 +53,9 @@ impl Buffer {
 
 impl Drop for Buffer {
     fn drop(&mut self) {
+        if !self.again {
+            return;
+        }
         let lines = std::mem::take(&mut self.lines);
         // During a thread's end its store is gone; then the buffer is simply freed.
         let _ = FREE.try_with(|free| {
@@ -73,6 +78,19 @@ impl Scratch {
     /// `length` values, whatever they are.
     pub fn take(length: usize) -> Self {
         Self(Buffer::take(length))
+    }
+
+    /// Zeros that are meant to stay: their memory goes back to the system.
+    pub fn lasting(length: usize) -> Self {
+        Self(Buffer { lines: zeroed(length.div_ceil(32)), length, again: false })
+    }
+
+    pub fn lines(&self) -> &[Line] {
+        &self.0.lines
+    }
+
+    pub fn lines_mut(&mut self) -> &mut [Line] {
+        &mut self.0.lines
     }
 }
 

@@ -33,3 +33,9 @@ pub(super) fn bytes_mut(lines: &mut [Line]) -> &mut [u8] {
     // SAFETY: as above, and every pattern of bits is an f32.
     unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines)) }
 }
+
+/// Values as the bytes that they are made of.
+pub(super) fn bytes_of(values: &[f32]) -> &[u8] {
+    // SAFETY: an f32 has four bytes, any of which may be read.
+    unsafe { std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values)) }
+}

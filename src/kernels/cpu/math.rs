@@ -6,7 +6,7 @@ use super::isa::versions;
 use super::packed::Element;
 use crate::kernels::Activation;
 
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// `e^x` within 1.02 ulp over all f32 from -104 to 89.5: `x = n ln 2 + r` and a polynomial of degree 6 in r. Above 88.72
 /// infinite, below -103.97 zero, through the subnormals; NaN stays NaN.
@@ -36,7 +36,7 @@ pub fn exp(x: f32) -> f32 {
 /// `exp(z^2) erfc(z)` for z from 0.45 to 11 (relative error 2e-9); nearer to zero an odd polynomial of erf (3e-9).
 #[expect(clippy::approx_constant, reason = "a fitted coefficient that happens to be near 2 / sqrt(pi)")]
 #[inline(always)]
-fn normal_cdf(x: f32) -> f32 {
+pub(super) fn normal_cdf(x: f32) -> f32 {
     let signed = x * std::f32::consts::FRAC_1_SQRT_2;
     let z = signed.abs();
     // x^2 / 2 and what its rounding lost: far out, the exponential magnifies the error of its argument.

@@ -8,6 +8,7 @@
 
 mod array;
 mod attention;
+mod attention_reverse;
 mod blocks;
 mod isa;
 mod kv;
@@ -16,6 +17,8 @@ mod math;
 mod matmul;
 mod packed;
 mod pool;
+mod reverse;
+mod slope;
 mod tile;
 
 pub use array::Array;

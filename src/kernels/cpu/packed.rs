@@ -1,8 +1,9 @@
 //! Weights in the order in which the micro-kernel reads them.
 
+use super::array::Scratch;
 use super::blocks;
 use super::isa::Isa;
-use super::lines::{self, Lines};
+use super::lines;
 use super::math;
 use super::pool::{Output, Pool};
 use crate::ckpt::Dtype;
@@ -20,7 +21,7 @@ pub struct Packed {
     pub n: usize,
     pub k: usize,
     element: Element,
-    lines: Lines,
+    lines: Scratch,
 }
 
 /// Where the weights of a matrix lie in little-endian bytes: entry (row, kk) is element `row * row_step + kk * k_step`.
@@ -35,9 +36,21 @@ pub struct Stored<'a> {
 impl Packed {
     /// From rows that are `ld` elements apart.
     pub fn rows(w: &[f32], n: usize, k: usize, ld: usize) -> Self {
-        let bytes: Vec<u8> = w.iter().flat_map(|w| w.to_le_bytes()).collect();
-        let stored = Stored { bytes: &bytes, dtype: Dtype::F32, row_step: ld, k_step: 1 };
-        Self::pack(&Pool::new(1), n, k, |row| row, stored)
+        Self::floats(&Pool::new(1), w, (n, k), (ld, 1))
+    }
+
+    /// `n` rows of `k` values: entry (row, kk) is `values[row * row_step + kk * k_step]`.
+    pub(super) fn floats(
+        pool: &Pool,
+        values: &[f32],
+        (n, k): (usize, usize),
+        (row_step, k_step): (usize, usize),
+    ) -> Self {
+        let stored = Stored { bytes: lines::bytes_of(values), dtype: Dtype::F32, row_step, k_step };
+        let mut panels = Scratch::take(n.next_multiple_of(PANEL) * k);
+        let last = n / PANEL * PANEL * k;
+        panels[last..].fill(0.0);
+        Self::fill(pool, (n, k), |row| row, stored, panels)
     }
 
     /// Takes row `row_of(i)` of what is stored as its row i. The panels are shared out among the threads.
@@ -45,14 +58,25 @@ impl Packed {
     /// # Panics
     /// When what is stored does not hold them all.
     pub fn pack(pool: &Pool, n: usize, k: usize, row_of: impl Fn(usize) -> usize + Sync, from: Stored<'_>) -> Self {
+        let bytes = n.div_ceil(PANEL) * panel_bytes(from.dtype, k);
+        Self::fill(pool, (n, k), row_of, from, Scratch::lasting(bytes.div_ceil(4)))
+    }
+
+    /// Writes the panels into `lines`, which are zero beyond row n.
+    fn fill(
+        pool: &Pool,
+        (n, k): (usize, usize),
+        row_of: impl Fn(usize) -> usize + Sync,
+        from: Stored<'_>,
+        mut lines: Scratch,
+    ) -> Self {
         let element = from.dtype;
         let panels = n.div_ceil(PANEL);
         let size = panel_bytes(element, k);
-        let mut lines = lines::zeroed((panels * size).div_ceil(128));
         let last =
             (0..n).map(&row_of).max().map_or(0, |row| row * from.row_step + k.saturating_sub(1) * from.k_step + 1);
         assert!(k == 0 || from.bytes.len() >= element.size(last), "the source holds {n} rows of {k}");
-        let out = Output::new(lines::bytes_mut(&mut lines));
+        let out = Output::new(lines::bytes_mut(lines.lines_mut()));
         pool.run(panels, |panel| {
             // SAFETY: each panel is one task's.
             let out = unsafe { out.part(panel * size, size) };
@@ -76,7 +100,7 @@ impl Packed {
     }
 
     fn bytes_of(&self) -> &[u8] {
-        lines::bytes(&self.lines)
+        lines::bytes(self.lines.lines())
     }
 
     /// Bytes from the beginning of the panels to inner index `k0` of panel `p`; `k0` is a multiple of [`blocks::RUN`].
@@ -128,7 +152,7 @@ impl Packed {
     }
 
     pub fn bytes(&self) -> usize {
-        size_of_val(&*self.lines)
+        size_of_val(self.lines.lines())
     }
 }
 
@@ -142,6 +166,14 @@ pub(super) fn panel_bytes(element: Element, steps: usize) -> usize {
 
 /// Writes one panel, sixteen steps of k at a time: each cache line of the source is read once.
 fn transpose<const SIZE: usize>(rows: &[usize], k: usize, from: Stored<'_>, out: &mut [u8]) {
+    // Columns of a matrix that is stored row by row lie beside each other.
+    if rows.windows(2).all(|pair| pair[1] == pair[0] + 1) {
+        for kk in 0..k {
+            let source = (rows[0] + kk * from.k_step) * SIZE;
+            out[kk * PANEL * SIZE..][..rows.len() * SIZE].copy_from_slice(&from.bytes[source..][..rows.len() * SIZE]);
+        }
+        return;
+    }
     for first in (0..k).step_by(16) {
         for (j, row) in rows.iter().enumerate() {
             for kk in first..k.min(first + 16) {

@@ -1,0 +1,105 @@
+//! What is differentiated: losses of one item each.
+
+use crate::error::{Error, Result};
+use crate::request::{GradSpan, Site, SiteValues};
+
+/// A loss of one sequence of tokens.
+#[derive(Debug, Clone)]
+pub struct Objective<'a> {
+    pub tokens: &'a [u32],
+    pub loss: Loss<'a>,
+}
+
+/// Token `t` of a sequence is predicted by the logits at position `t - 1`.
+#[derive(Debug, Clone)]
+pub enum Loss<'a> {
+    /// Negative log-likelihood of the tokens of a span, in nats: their sum, or their mean.
+    Nll { span: GradSpan, mean: bool },
+    /// A linear functional of logits: the sum of `weight * logit[position, token]`. A margin is two terms.
+    Logits(&'a [LogitTerm]),
+    /// `sum KL(reference || model)` over positions: log-probabilities `[vocab]` of each position.
+    Kl(&'a [(usize, Vec<f32>)]),
+    /// The inner product of a site's activation with these values, of the site's shape.
+    Site { site: Site, values: &'a SiteValues },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LogitTerm {
+    pub position: usize,
+    pub token: u32,
+    pub weight: f32,
+}
+
+impl Loss<'_> {
+    /// `logit[right] - logit[wrong]` at a position.
+    pub fn margin(position: usize, right: u32, wrong: u32) -> [LogitTerm; 2] {
+        [LogitTerm { position, token: right, weight: 1.0 }, LogitTerm { position, token: wrong, weight: -1.0 }]
+    }
+}
+
+impl Objective<'_> {
+    /// Refuses what has no gradient, before any work.
+    ///
+    /// # Errors
+    /// An empty span, a span at position 0, which nothing predicts, and positions and tokens that are not there.
+    pub(super) fn check(&self, vocab: usize) -> Result<()> {
+        let length = self.tokens.len();
+        let inside = |position: usize| {
+            if position < length {
+                Ok(())
+            } else {
+                Err(Error::bad(format!("expected a position below {length}, found {position}")))
+            }
+        };
+        match &self.loss {
+            Loss::Nll { span, .. } if span.start >= span.end => {
+                Err(Error::bad(format!("expected a span of at least one token, found {}..{}", span.start, span.end)))
+            }
+            Loss::Nll { span, .. } if span.start == 0 => Err(Error::bad(format!(
+                "expected a span that begins at position 1 or later, found {}..{}: nothing predicts the first token",
+                span.start, span.end
+            ))),
+            Loss::Nll { span, .. } if span.end > length => {
+                Err(Error::bad(format!("expected a span within 1..{length}, found {}..{}", span.start, span.end)))
+            }
+            Loss::Nll { .. } => Ok(()),
+            Loss::Logits(terms) => terms.iter().try_for_each(|term| {
+                inside(term.position)?;
+                if (term.token as usize) < vocab {
+                    return Ok(());
+                }
+                Err(Error::bad(format!("expected token ids below {vocab}, found {}", term.token)))
+            }),
+            Loss::Kl(reference) => reference.iter().try_for_each(|(position, log_probs)| {
+                inside(*position)?;
+                if log_probs.len() == vocab {
+                    return Ok(());
+                }
+                Err(Error::bad(format!("expected {vocab} log-probabilities, found {}", log_probs.len())))
+            }),
+            Loss::Site { .. } if length == 0 => Err(Error::bad("expected at least one token, found none")),
+            Loss::Site { .. } => Ok(()),
+        }
+    }
+
+    /// Positions whose logits enter, ascending, each once.
+    pub(super) fn positions(&self) -> Vec<usize> {
+        let mut positions: Vec<usize> = match &self.loss {
+            Loss::Nll { span, .. } => (span.start - 1..span.end - 1).collect(),
+            Loss::Logits(terms) => terms.iter().map(|term| term.position).collect(),
+            Loss::Kl(reference) => reference.iter().map(|(position, _)| *position).collect(),
+            Loss::Site { .. } => Vec::new(),
+        };
+        positions.sort_unstable();
+        positions.dedup();
+        positions
+    }
+
+    /// Tokens that have to go through the model.
+    pub(super) fn input(&self) -> &[u32] {
+        match &self.loss {
+            Loss::Nll { span, .. } => &self.tokens[..span.end - 1],
+            _ => self.tokens,
+        }
+    }
+}

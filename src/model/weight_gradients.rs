@@ -1,0 +1,102 @@
+//! Gradients of weights, whole: summed over some rows of a pass.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::decoder::Decoder;
+use super::leaves::{Leaves, add_to_stored};
+use crate::error::Result;
+use crate::kernels::Reverse;
+use crate::kernels::tape::{Receiver, RowsOf, Tape};
+use crate::request::SiteValues;
+
+/// A [`Receiver`] that forms the gradient of each wanted weight.
+///
+/// Rows are summed range by range, ranges in order. With one range for each item, the sum depends on the items alone;
+/// with one over all rows it is faster, and its rounding depends on which items went through the model together.
+pub struct WeightGradients<'a, K: Reverse> {
+    kernels: &'a K,
+    leaves: &'a Leaves,
+    wanted: Vec<bool>,
+    ranges: Vec<Range<usize>>,
+    sums: BTreeMap<usize, K::Array>,
+}
+
+impl<'a, K: Reverse + 'static> WeightGradients<'a, K> {
+    /// For the weights that are cut from parameters of which `wanted` says so, by name.
+    pub fn new(decoder: &'a Decoder<Tape<K>>, wanted: impl Fn(&str) -> bool, ranges: Vec<Range<usize>>) -> Self {
+        let leaves = decoder.leaves();
+        let wanted = leaves.sources().iter().map(|source| wanted(&source.name)).collect();
+        Self { kernels: decoder.kernels().inner(), leaves, wanted, ranges, sums: BTreeMap::new() }
+    }
+
+    /// Gradients by parameter name, of the shapes that are stored; zero where the loss does not depend on one.
+    pub fn into_parameters(self) -> Result<BTreeMap<String, SiteValues>> {
+        let mut parameters = BTreeMap::new();
+        for (number, source) in self.leaves.sources().iter().enumerate() {
+            if !self.wanted[number] {
+                continue;
+            }
+            let stored = parameters.entry(source.name.clone()).or_insert_with(|| SiteValues {
+                shape: source.shape.clone(),
+                values: vec![0.0; source.shape.iter().product()],
+            });
+            if let Some(sum) = self.sums.get(&number) {
+                add_to_stored(source, &self.kernels.host(sum)?.values, stored);
+            }
+        }
+        Ok(parameters)
+    }
+
+    fn add(&mut self, weight: usize, gradient: K::Array) -> Result<()> {
+        let sum = match self.sums.remove(&weight) {
+            Some(sum) => self.kernels.add(sum, &gradient)?,
+            None => gradient,
+        };
+        self.sums.insert(weight, sum);
+        Ok(())
+    }
+
+    /// The ranges among the rows that are there.
+    fn here(&self, rows: &RowsOf<'_, K>) -> Vec<Range<usize>> {
+        let count = self.kernels.shape(rows.gradient)[0];
+        let place = |row: usize| rows.origin.map_or(row.min(count), |origin| origin.partition_point(|&own| own < row));
+        let here = self.ranges.iter().map(|range| place(range.start)..place(range.end));
+        here.filter(|range| !range.is_empty()).collect()
+    }
+}
+
+impl<K: Reverse + 'static> Receiver<K> for WeightGradients<'_, K> {
+    fn wants(&self, weight: usize) -> bool {
+        self.wanted[weight]
+    }
+
+    fn linear(&mut self, weight: usize, input: &K::Array, rows: &RowsOf<'_, K>) -> Result<()> {
+        for range in self.here(rows) {
+            let gradient = self.kernels.outer(rows.gradient, input, range)?;
+            self.add(weight, gradient)?;
+        }
+        Ok(())
+    }
+
+    fn vector(&mut self, weight: usize, rows: &RowsOf<'_, K>) -> Result<()> {
+        for range in self.here(rows) {
+            let gradient = self.kernels.column_sums(rows.gradient, range)?;
+            self.add(weight, gradient)?;
+        }
+        Ok(())
+    }
+
+    fn table(&mut self, weight: usize, ids: &[u32], rows: &RowsOf<'_, K>) -> Result<()> {
+        let SiteValues { shape, values } = self.kernels.host(rows.gradient)?;
+        let (width, count) = (shape[1], self.leaves.sources()[weight].shape[0]);
+        let mut table = vec![0f32; count * width];
+        for range in self.here(rows) {
+            for row in range {
+                let own = &mut table[ids[row] as usize * width..][..width];
+                own.iter_mut().zip(&values[row * width..]).for_each(|(sum, value)| *sum += value);
+            }
+        }
+        self.add(weight, self.kernels.array(SiteValues { shape: vec![count, width], values: table })?)
+    }
+}
