@@ -5,6 +5,7 @@
 //! $ engine_speed prefill --model CKPT --threads 2 --tokens 512,2048 --readings 5
 //! $ engine_speed decode --model CKPT --threads 2 --sequences 16 --context 128 --new 32 --readings 5
 //! $ engine_speed matmul --threads 2 --rows 1,16 --shapes 576x1536 --rotate-mb 400 --flop 20000000000 --readings 7
+//! $ engine_speed reverse --model CKPT --threads 2 --tokens 256 --readings 5
 //! $ engine_speed load --model CKPT --readings 3
 //! ```
 //! Besides: `--isa avx2`, and `--dtype bf16`, `f16`, `q8_0` or `q4_k` for products.
@@ -17,7 +18,9 @@ use std::time::Instant;
 use serde_json::json;
 use veval::ckpt::Dtype;
 use veval::kernels::cpu::{Cpu, Isa, Packed, Pool, Product, Rows, Stored, matmul};
-use veval::model::{Decoder, LoadOptions, Sequence, Taps, load};
+use veval::kernels::tape::{Nothing, Tape};
+use veval::model::{Decoder, LoadOptions, Loss, Objective, Reach, Sequence, Summed, Taps, WeightGradients, load};
+use veval::request::{GradSpan, Site};
 
 struct Options(BTreeMap<String, String>);
 
@@ -57,8 +60,9 @@ fn main() {
         "prefill" => prefill(&options),
         "decode" => decode(&options),
         "matmul" => time_matmul(&options),
+        "reverse" => reverse(&options),
         "load" => time_load(&options),
-        other => panic!("expected prefill, decode, matmul or load, found {other:?}"),
+        other => panic!("expected prefill, decode, matmul, reverse or load, found {other:?}"),
     }
 }
 
@@ -103,6 +107,36 @@ fn prefill(options: &Options) {
             check = scored.iter().map(|token| f64::from(token.log_prob)).sum();
         });
         println!("{}", json!({ "what": "prefill", "tokens": count, "logits": "all", "seconds": all, "check": check }));
+    }
+}
+
+/// Forward and reverse of a text with every token but the first as a target: gradients of all weights, and of nothing
+/// but the embedded tokens.
+fn reverse(options: &Options) {
+    let cpu = Tape::new(Cpu::new(options.isa(), options.number("threads", "2")));
+    let loaded = load(Path::new(options.text("model", ".")), cpu, LoadOptions::default());
+    let decoder = loaded.unwrap_or_else(|error| panic!("{error}")).decoder;
+    let readings = options.number("readings", "5");
+    for count in options.list("tokens", "256") {
+        let text = tokens(0, count);
+        let loss = Loss::Nll { span: GradSpan { start: 1, end: count }, mean: false };
+        let item = [Objective { tokens: &text, loss }];
+        let reach = Reach { memory: usize::MAX, ..Reach::default() };
+        let mut check = 0.0;
+        let seconds = timed(readings, || {
+            let mut weights = WeightGradients::new(&decoder, |_| true, Summed::Pass);
+            check = decoder.reverse(&item, reach, &mut weights).expect("gradients").losses[0];
+            black_box(&mut weights);
+        });
+        println!(
+            "{}",
+            json!({ "what": "reverse", "tokens": count, "of": "weights", "seconds": seconds, "check": check })
+        );
+        let reach = Reach { sites: &[Site::Embed], ..reach };
+        let seconds = timed(readings, || {
+            black_box(decoder.reverse(&item, reach, &mut Nothing).expect("gradients"));
+        });
+        println!("{}", json!({ "what": "reverse", "tokens": count, "of": "inputs", "seconds": seconds }));
     }
 }
 

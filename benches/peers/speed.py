@@ -55,11 +55,13 @@ ROWS = [1, 16, 64, 256, 1024]
 ENGINE_WORK = {
     "prefill": {"tokens": [512], "readings": 5},
     "decode": {"sequences": 16, "context": 128, "new": 32, "readings": 5},
+    "reverse": {"tokens": [256], "readings": 5},
     "matmul": {"rows": ROWS, "shapes": SHAPES, "rotate_mb": 400, "flop": 20_000_000_000, "readings": 7},
 }
 QUICK_WORK = {
     "prefill": {"tokens": [64], "readings": 1},
     "decode": {"sequences": 16, "context": 16, "new": 4, "readings": 1},
+    "reverse": {"tokens": [32], "readings": 1},
     "matmul": {"rows": ROWS[:2], "shapes": SHAPES[:2], "rotate_mb": 400, "flop": 1_000_000_000, "readings": 1},
 }
 
@@ -324,12 +326,12 @@ def compare_answers(scores, answers, peer):
 
 # ---------------------------------------------------------------- engines
 
-CASES = {"prefill": ("tokens", "logits"), "decode": ("sequences", "context", "new"), "matmul": ("k", "n", "m")}
+CASES = {"prefill": ("tokens", "logits"), "reverse": ("tokens", "of"), "decode": ("sequences", "context", "new"), "matmul": ("k", "n", "m")}
 
 
 def rate(line):
     """Of the median reading: tokens a second, or GFLOP/s."""
-    work = {"prefill": lambda: line["tokens"], "decode": lambda: line["sequences"] * line["new"],
+    work = {"prefill": lambda: line["tokens"], "reverse": lambda: line["tokens"], "decode": lambda: line["sequences"] * line["new"],
             "matmul": lambda: 2e-9 * line["m"] * line["k"] * line["n"] * line["calls"]}
     return work[line["what"]]() / median(line["seconds"])
 
@@ -342,11 +344,11 @@ def engine_commands(bench, what):
     else:
         name = (o.model or ["smollm2-135m"])[0]
         work = work | {"model": bench.checkpoint(name)}
-        if what == "prefill" and o.tokens:
+        if what in ("prefill", "reverse") and o.tokens:
             work["tokens"] = o.tokens
         peer = {"what": what, "threads": o.threads, **work}
         commands = {"transformers": bench.child("peer_engine", engine="transformers", **peer)}
-        if MODELS[name][0] == "LlamaConfig":
+        if what != "reverse" and MODELS[name][0] == "LlamaConfig":
             commands["llama.cpp"] = bench.child("peer_engine", engine="llama.cpp", gguf=bench.gguf(name), **peer)
     if not o.engine:
         return commands
@@ -393,7 +395,7 @@ def main():
     numbers = lambda text: [int(x) for x in text.split(",")]
     names = list(benchmarks(Path(), Path()))
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    p.add_argument("what", nargs="*", help="tasks, prefill, decode, matmul")
+    p.add_argument("what", nargs="*", help="tasks, prefill, decode, reverse, matmul")
     p.add_argument("--work", type=Path, required=True, help="folder for what is made")
     p.add_argument("--data", type=Path, help="folder of the data sets and tokenizers")
     p.add_argument("--venv", type=Path, help="Python environment of the peers [WORK/venv]")
@@ -406,7 +408,7 @@ def main():
     p.add_argument("--repeats", type=int, default=3, help="runs of each side")
     p.add_argument("--limit", type=int, help="items of a task or MMLU subject [mmlu, hellaswag 100, arc 25, gsm8k 16]")
     p.add_argument("--batches", type=numbers, default=[1, 8, 32], help="lm-eval's; the fastest counts [1,8,32]")
-    p.add_argument("--tokens", type=numbers, help="prefill: lengths [512]")
+    p.add_argument("--tokens", type=numbers, help="prefill, reverse: lengths [512, 256]")
     p.add_argument("--quick", action="store_true", help="engines: small work, to see that everything runs")
     p.add_argument("--json", type=Path, help="file for every reading")
     o = p.parse_args()
@@ -414,7 +416,7 @@ def main():
     o.venv = (o.venv or o.work / "venv").absolute()
     o.data, o.veval, o.engine = (path and path.resolve() for path in (o.data, o.veval, o.engine))
     if "tasks" in o.what and not (o.veval and o.data) or set(o.what) - {"tasks", *CASES}:
-        p.error("expected tasks (with --veval and --data), prefill, decode or matmul")
+        p.error("expected tasks (with --veval and --data), prefill, decode, reverse or matmul")
     if o.install:
         install(o.venv)
     bench = Bench(o)

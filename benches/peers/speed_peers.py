@@ -173,7 +173,7 @@ class LlamaCpp:
         self.api.llama_memory_seq_rm(self.api.llama_get_memory(self.context), -1, length, -1)
 
 
-def readings(step, count, reset=lambda: None):
+def run_readings(step, count, reset=lambda: None):
     """Seconds of `count` calls after a warm-up."""
     seconds = []
     for _ in range(count + 1):
@@ -203,11 +203,14 @@ def peer_engine(engine, what, **a):
         def say(seconds, check, **case):
             print(json.dumps({"engine": name, "what": what, **case, "seconds": seconds, "check": check}), flush=True)
 
-        if what == "prefill":
+        if what == "reverse":
+            for case in gradients(**a):
+                say(**case)
+        elif what == "prefill":
             model = kind(**a, length=max(a["tokens"]), sequences=1, flash=flash)
             for tokens, logits in [(t, l) for t in a["tokens"] for l in ("all", "last")]:
                 prompt = range(tokens)
-                seconds = readings(lambda: model.feed(prompt, 1, logits), a["readings"], lambda: model.cut(0))
+                seconds = run_readings(lambda: model.feed(prompt, 1, logits), a["readings"], lambda: model.cut(0))
                 check = log_prob(model.logits(), [token(p + 1, 0) for p in prompt[:-1]]) if logits == "all" else None
                 say(seconds, check, tokens=tokens, logits=logits)
         else:
@@ -215,9 +218,36 @@ def peer_engine(engine, what, **a):
             model = kind(**a, length=end, flash=flash)
             model.feed(range(context), sequences, "last")
             steps = lambda: [model.feed([p], sequences, "last") for p in range(context, end)]
-            seconds = readings(steps, a["readings"], lambda: model.cut(context))
+            seconds = run_readings(steps, a["readings"], lambda: model.cut(context))
             check = log_prob(model.logits(), [token(end, s) for s in range(sequences)])
             say(seconds, check, sequences=sequences, context=context, new=a["new"])
+
+
+def gradients(model, threads, tokens, readings, **_):
+    """Forward and reverse with every token but the first as a target: gradients of all weights, and of the inputs."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    torch.set_num_threads(threads)
+    model = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+    for count in tokens:
+        ids = torch.tensor([[token(p, 0) for p in range(count)]])
+        for of in ("weights", "inputs"):
+            model.requires_grad_(of == "weights")
+            loss = None
+
+            def step():
+                nonlocal loss
+                model.zero_grad(set_to_none=True)
+                embedded = model.get_input_embeddings()(ids[:, :-1])
+                if of == "inputs":
+                    embedded = embedded.detach().requires_grad_()
+                logits = model(inputs_embeds=embedded, use_cache=False).logits[0]
+                loss = torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="sum")
+                loss.backward()
+
+            seconds = run_readings(step, readings)
+            yield {"seconds": seconds, "check": loss.item() if of == "weights" else None, "tokens": count, "of": of}
 
 
 def matmul_calls(m, k, n, copies, flop):
@@ -252,7 +282,7 @@ def peer_mkl(threads, rows, shapes, rotate_mb, flop, **a):
                 place = places[done % copies]
                 mkl.cblas_sgemm_compute(row_major, plain, packed, m, n, k, at_x, k, place, n, zero, at_y, n)
 
-        seconds = readings(products, a["readings"])
+        seconds = run_readings(products, a["readings"])
         assert numpy.allclose(y[:, :64], x @ w[:64].T, rtol=1e-3, atol=1e-3)
         print(json.dumps({"engine": "MKL packed", "what": "matmul", "m": m, "k": k, "n": n, "calls": calls,
                           "seconds": seconds}), flush=True)

@@ -42,7 +42,7 @@ pub struct LoadOptions {
 /// read; NaN and infinite weights are refused, by tensor, unless they are allowed. One thread reads and hashes while
 /// this one converts; each stored tensor is let go when it is converted.
 pub fn load<K: Kernels>(folder: &Path, kernels: K, options: LoadOptions) -> Result<Loaded<K>> {
-    let Inspected { described: Described { spec, weights }, files, stored } = inspect(folder)?;
+    let Inspected { prefix, described: Described { spec, weights }, files, stored } = inspect(folder)?;
     let (uses, leaves) = (uses(&weights)?, Leaves::of(&weights)?);
     let (sender, receiver) = mpsc::sync_channel(READ_AHEAD);
     let (converted, checked) = std::thread::scope(|scope| {
@@ -72,7 +72,7 @@ pub fn load<K: Kernels>(folder: &Path, kernels: K, options: LoadOptions) -> Resu
     };
     let raws = raws.into_iter().collect();
     Ok(Loaded {
-        decoder: Decoder { kernels, spec, weights, leaves, raws, live: Arc::default() },
+        decoder: Decoder { kernels, spec, weights, leaves, prefix, raws, live: Arc::default() },
         fingerprint: format!("blake3:{}", hasher.finalize().to_hex()),
         dtypes: dtypes.into_iter().map(label).collect(),
         parameters: checked.values().map(|tensor| tensor.shape.iter().product::<usize>()).sum(),
@@ -132,6 +132,8 @@ fn read_all(
 
 /// A folder whose configuration and headers are in order.
 struct Inspected {
+    /// Of tensor names, which some checkpoints leave out.
+    prefix: &'static str,
     described: Described,
     files: WeightFiles,
     /// Wanted name to stored name.
@@ -144,7 +146,7 @@ fn inspect(folder: &Path) -> Result<Inspected> {
     let described = family.describe(&config)?;
     let files = WeightFiles::open(folder)?;
     let stored = check_names(family, &described, &files, folder)?;
-    Ok(Inspected { described, files, stored })
+    Ok(Inspected { prefix: family.optional_prefix, described, files, stored })
 }
 
 /// Bytes of a checkpoint's weights.
@@ -170,7 +172,7 @@ pub(super) fn inspect_sizes<K: Kernels>(folder: &Path) -> Result<(DecoderSpec, S
             Ok(())
         }
     }
-    let Inspected { described: Described { spec, weights }, files, stored } = inspect(folder)?;
+    let Inspected { described: Described { spec, weights }, files, stored, .. } = inspect(folder)?;
     let info = |stored: &String| files.get(stored);
     let dtypes = stored.iter().filter_map(|(wanted, name)| Some((wanted.clone(), info(name)?.dtype?))).collect();
     let mut adder = Adder::<K>(0, &dtypes, std::marker::PhantomData);

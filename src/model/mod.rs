@@ -31,10 +31,10 @@ pub use footprint::Footprint;
 pub use leaves::{Leaves, Place};
 pub use load::{LoadOptions, Loaded, check, load};
 pub use objective::{LogitTerm, Loss, Objective};
-pub use reverse::{Reach, Reversed};
+pub use reverse::{Reach, Reversed, row_ranges};
 pub use spec::{
     AttentionSpec, BlockOrder, DecoderSpec, MixtureSpec, MlpSpec, Multipliers, NormSpec, Positions, QueryKeyNorm,
 };
 pub use taps::Taps;
-pub use weight_gradients::WeightGradients;
+pub use weight_gradients::{Summed, WeightGradients};
 pub use weights::{AttentionWeights, BlockWeights, DenseWeights, Linear, MlpWeights, NormWeights, Source, Weights};

@@ -62,7 +62,6 @@ impl Objective<'_> {
             Loss::Nll { span, .. } if span.end > length => {
                 Err(Error::bad(format!("expected a span within 1..{length}, found {}..{}", span.start, span.end)))
             }
-            Loss::Nll { .. } => Ok(()),
             Loss::Logits(terms) => terms.iter().try_for_each(|term| {
                 inside(term.position)?;
                 if (term.token as usize) < vocab {
@@ -78,7 +77,7 @@ impl Objective<'_> {
                 Err(Error::bad(format!("expected {vocab} log-probabilities, found {}", log_probs.len())))
             }),
             Loss::Site { .. } if length == 0 => Err(Error::bad("expected at least one token, found none")),
-            Loss::Site { .. } => Ok(()),
+            Loss::Nll { .. } | Loss::Site { .. } => Ok(()),
         }
     }
 

@@ -83,7 +83,7 @@ impl<K: Reverse + 'static> Decoder<Tape<K>> {
         let sequence = |(item, cache)| Sequence { tokens: Objective::input(item), cache, keep: false };
         let mut sequences: Vec<_> = items.iter().zip(&mut caches).map(sequence).collect();
         let mut pass = self.begin(&mut sequences)?;
-        let rows = ranges(items.iter().map(|item| item.input().len()));
+        let rows = row_ranges(items);
 
         let last = self.spec.layers + 1;
         let lowest = self.lowest(&sites, receiver);
@@ -155,12 +155,11 @@ impl<K: Reverse + 'static> Decoder<Tape<K>> {
         let mut gradients = self.kernels.reverse(&segment.record, from, &to, receiver)?.into_iter();
         let input = if segment.input.is_some() { gradients.next().flatten() } else { None };
         for ((site, node), gradient) in segment.sites.iter().zip(gradients) {
-            let values = match gradient {
-                Some(gradient) => k.host(&gradient)?,
-                None => {
-                    let shape = self.kernels.shape(node);
-                    SiteValues { values: vec![0.0; shape.iter().product()], shape }
-                }
+            let values = if let Some(gradient) = gradient {
+                k.host(&gradient)?
+            } else {
+                let shape = self.kernels.shape(node);
+                SiteValues { values: vec![0.0; shape.iter().product()], shape }
             };
             reversed.sites.insert(*site, values);
         }
@@ -333,15 +332,15 @@ impl Objective<'_> {
     }
 }
 
-/// Rows of consecutive items.
-fn ranges(lengths: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
+/// The rows of each item in a pass of [`Decoder::reverse`].
+pub fn row_ranges(items: &[Objective<'_>]) -> Vec<Range<usize>> {
     let mut end = 0;
-    lengths
-        .map(|length| {
-            end += length;
-            end - length..end
-        })
-        .collect()
+    let next = |item: &Objective<'_>| {
+        let start = end;
+        end += item.input().len();
+        start..end
+    };
+    items.iter().map(next).collect()
 }
 
 /// Items and positions whose logits are computed together: whole items as long as they fit, and a longer item in runs

@@ -10,24 +10,30 @@ use crate::kernels::Reverse;
 use crate::kernels::tape::{Receiver, RowsOf, Tape};
 use crate::request::SiteValues;
 
+/// Whose rows are summed.
+#[derive(Debug, Clone)]
+pub enum Summed {
+    /// All rows of a pass at once: faster, and its rounding depends on which items went through the model together.
+    Pass,
+    /// The rows of each item, items in order: depends on the items alone. Ranges are those of [`super::row_ranges`].
+    Items(Vec<Range<usize>>),
+}
+
 /// A [`Receiver`] that forms the gradient of each wanted weight.
-///
-/// Rows are summed range by range, ranges in order. With one range for each item, the sum depends on the items alone;
-/// with one over all rows it is faster, and its rounding depends on which items went through the model together.
 pub struct WeightGradients<'a, K: Reverse> {
     kernels: &'a K,
     leaves: &'a Leaves,
     wanted: Vec<bool>,
-    ranges: Vec<Range<usize>>,
+    summed: Summed,
     sums: BTreeMap<usize, K::Array>,
 }
 
 impl<'a, K: Reverse + 'static> WeightGradients<'a, K> {
     /// For the weights that are cut from parameters of which `wanted` says so, by name.
-    pub fn new(decoder: &'a Decoder<Tape<K>>, wanted: impl Fn(&str) -> bool, ranges: Vec<Range<usize>>) -> Self {
+    pub fn new(decoder: &'a Decoder<Tape<K>>, wanted: impl Fn(&str) -> bool, summed: Summed) -> Self {
         let leaves = decoder.leaves();
         let wanted = leaves.sources().iter().map(|source| wanted(&source.name)).collect();
-        Self { kernels: decoder.kernels().inner(), leaves, wanted, ranges, sums: BTreeMap::new() }
+        Self { kernels: decoder.kernels().inner(), leaves, wanted, summed, sums: BTreeMap::new() }
     }
 
     /// Gradients by parameter name, of the shapes that are stored; zero where the loss does not depend on one.
@@ -59,10 +65,12 @@ impl<'a, K: Reverse + 'static> WeightGradients<'a, K> {
 
     /// The ranges among the rows that are there.
     fn here(&self, rows: &RowsOf<'_, K>) -> Vec<Range<usize>> {
-        let count = self.kernels.shape(rows.gradient)[0];
-        let place = |row: usize| rows.origin.map_or(row.min(count), |origin| origin.partition_point(|&own| own < row));
-        let here = self.ranges.iter().map(|range| place(range.start)..place(range.end));
-        here.filter(|range| !range.is_empty()).collect()
+        match &self.summed {
+            Summed::Pass => std::iter::once(0..self.kernels.shape(rows.gradient)[0]).collect(),
+            Summed::Items(ranges) => {
+                ranges.iter().map(|range| rows.among(range)).filter(|range| !range.is_empty()).collect()
+            }
+        }
     }
 }
 

@@ -24,6 +24,31 @@ impl Source {
 }
 
 impl Source {
+    /// Whether it is the weight of a linear map, rather than a vector of gains or biases.
+    pub fn is_linear_map(&self) -> bool {
+        self.shape.len() == 2
+    }
+
+    /// `[out, in]` of the whole linear map that is stored.
+    pub fn stored_map(&self) -> [usize; 2] {
+        let (rows, columns) = (self.shape[0], self.shape.get(1).copied().unwrap_or(1));
+        match self.view {
+            View::Columns { .. } => [columns, rows],
+            _ => [rows, columns],
+        }
+    }
+
+    /// Which outputs of the stored map the outputs of the viewed matrix are.
+    pub fn outputs(&self) -> Vec<usize> {
+        match self.view {
+            View::Whole | View::PlusOne => (0..self.shape[0]).collect(),
+            View::Columns { start, len } | View::Entries { start, len } => (start..start + len).collect(),
+            View::HeadPart { part, parts, heads, width } => {
+                (0..heads * width).map(|row| (row / width * parts + part) * width + row % width).collect()
+            }
+        }
+    }
+
     /// `[out, in]` of the matrix that is viewed.
     pub(crate) fn matrix_shape(&self) -> [usize; 2] {
         let (rows, columns) = (self.shape[0], self.shape.get(1).copied().unwrap_or(1));

@@ -3,6 +3,7 @@
 pub mod files;
 pub mod hash;
 pub mod jinja;
+pub mod numpy_pcg64;
 pub mod parallel;
 pub mod python;
 pub mod python_random;

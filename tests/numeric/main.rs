@@ -5,6 +5,7 @@
 mod gguf;
 mod invariance;
 mod parity;
+mod projections;
 mod requests;
 mod reverse;
 mod rounding;

@@ -2,13 +2,12 @@
 //! itself in other cuts.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use veval::kernels::candle::Candle;
 use veval::kernels::cpu::{Cpu, Isa};
 use veval::kernels::tape::{Nothing, Tape};
-use veval::model::{LoadOptions, Loaded, LogitTerm, Loss, Objective, Reach, WeightGradients, load};
+use veval::model::{LoadOptions, Loaded, LogitTerm, Loss, Objective, Reach, Summed, WeightGradients, load, row_ranges};
 use veval::request::site::BLOCK_SITES;
 use veval::request::{Edit, EditOp, GradSpan, Positions, Site, SiteValues};
 
@@ -27,14 +26,14 @@ fn nll(tokens: &[u32], span: GradSpan) -> Objective<'_> {
     Objective { tokens, loss: Loss::Nll { span, mean: false } }
 }
 
-/// Losses and the gradient of every parameter, summed over ranges of rows.
+/// Losses and the gradient of every parameter.
 fn gradients(
     model: &Loaded<Tape<Cpu>>,
     items: &[Objective<'_>],
-    ranges: &[Range<usize>],
+    summed: Summed,
     memory: usize,
 ) -> (Vec<f64>, Gradients) {
-    let mut weights = WeightGradients::new(&model.decoder, |_| true, ranges.to_vec());
+    let mut weights = WeightGradients::new(&model.decoder, |_| true, summed);
     let reversed = model.decoder.reverse(items, Reach { memory, ..Reach::default() }, &mut weights).unwrap();
     (reversed.losses, weights.into_parameters().unwrap())
 }
@@ -61,8 +60,7 @@ fn equals_torch_and_candle_for_every_parameter_of_every_family() {
     for (name, path) in cases() {
         let expected = expected(&path);
         let model = taped(&path, Cpu::default());
-        let length = SPAN.end - 1;
-        let (losses, ours) = gradients(&model, &[nll(&expected.tokens, SPAN)], &[0..length], ALL);
+        let (losses, ours) = gradients(&model, &[nll(&expected.tokens, SPAN)], Summed::Pass, ALL);
         assert!((losses[0] - f64::from(expected.floats["loss"].values[0])).abs() < 1e-4, "{name}: loss");
         let torch: BTreeMap<String, &SiteValues> = expected
             .floats
@@ -100,23 +98,12 @@ fn an_items_gradient_depends_on_the_item_alone() {
             nll(&tokens[3..12], GradSpan { start: 1, end: 9 }),
             nll(&tokens[..6], GradSpan { start: 5, end: 6 }),
         ];
-        let ends: Vec<usize> = items
-            .iter()
-            .scan(0, |end, item| {
-                *end += match item.loss {
-                    Loss::Nll { span, .. } => span.end - 1,
-                    _ => 0,
-                };
-                Some(*end)
-            })
-            .collect();
-        let ranges: Vec<Range<usize>> =
-            ends.iter().enumerate().map(|(i, end)| if i == 0 { 0 } else { ends[i - 1] }..*end).collect();
+        let ranges = row_ranges(&items);
         let alone: Vec<(Vec<f64>, Gradients)> =
-            items.iter().map(|item| gradients(&model, std::slice::from_ref(item), &[0..ALL], ALL)).collect();
+            items.iter().map(|item| gradients(&model, std::slice::from_ref(item), Summed::Pass, ALL)).collect();
         for (index, range) in ranges.iter().enumerate() {
             for memory in [0, 30_000, ALL] {
-                let (losses, batch) = gradients(&model, &items, std::slice::from_ref(range), memory);
+                let (losses, batch) = gradients(&model, &items, Summed::Items(vec![range.clone()]), memory);
                 assert_eq!(losses[index].to_bits(), alone[index].0[0].to_bits(), "{name}, item {index}: loss");
                 assert_eq!(bits(&batch), bits(&alone[index].1), "{name}, item {index}, {memory} bytes");
             }
@@ -128,8 +115,8 @@ fn an_items_gradient_depends_on_the_item_alone() {
                 own.iter_mut().zip(&values.values).for_each(|(sum, value)| *sum += value);
             }
         }
-        for ranges in [ranges, vec![0..ALL]] {
-            let (_, all) = gradients(&model, &items, &ranges, ALL);
+        for summed in [Summed::Items(ranges), Summed::Pass] {
+            let (_, all) = gradients(&model, &items, summed, ALL);
             let (difference, place) = worst(&all, &sum.iter().map(|(k, v)| (k.clone(), v)).collect(), &name);
             assert!(difference < 1e-5, "{place}: the batch is not the sum of its items, by {difference}");
         }
@@ -140,7 +127,7 @@ fn an_items_gradient_depends_on_the_item_alone() {
 fn threads_and_instruction_sets_change_no_bit() {
     for (name, path) in some() {
         let tokens = expected(&path).tokens;
-        let of = |cpu: Cpu| bits(&gradients(&taped(&path, cpu), &[nll(&tokens, SPAN)], &[0..ALL], ALL).1);
+        let of = |cpu: Cpu| bits(&gradients(&taped(&path, cpu), &[nll(&tokens, SPAN)], Summed::Pass, ALL).1);
         let wanted = of(Cpu::new(Isa::Portable, 1));
         for isa in Isa::available() {
             for threads in [1, 3] {

@@ -83,7 +83,9 @@ fn norm_apply_body(dy: &mut [f32], x: &[f32], scale: f32, gain: Option<&[f32]>) 
         dy.iter_mut().zip(gain).for_each(|(dy, gain)| *dy *= gain);
     }
     let along = dot(dy, x);
-    dy.iter_mut().for_each(|dy| *dy /= scale);
+    for dy in dy.iter_mut() {
+        *dy /= scale;
+    }
     -along / (scale * scale)
 }
 

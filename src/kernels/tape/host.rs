@@ -41,7 +41,9 @@ pub(super) fn share<K: Kernels>(k: &K, x: &K::Array, dy: &K::Array) -> Result<K:
     for (dy, x) in dy.values.chunks_mut(width).zip(x.values.chunks(width)) {
         let sum: f32 = x.iter().sum();
         let along: f32 = dy.iter().zip(x).map(|(dy, x)| dy * x).sum::<f32>() / sum;
-        dy.iter_mut().for_each(|dy| *dy = (*dy - along) / sum);
+        for dy in dy {
+            *dy = (*dy - along) / sum;
+        }
     }
     k.array(dy)
 }
@@ -61,7 +63,9 @@ pub(super) fn add_rows<K: Kernels>(
     for ((row, y), dy) in rows.iter().zip(y.values.chunks(width)).zip(dy.values.chunks_mut(width)) {
         let at = row * columns + column;
         dweights[at] = dy.iter().zip(y).fold(0.0, |sum, (dy, y)| dy.mul_add(*y, sum));
-        dy.iter_mut().for_each(|dy| *dy *= weights.values[at]);
+        for dy in dy {
+            *dy *= weights.values[at];
+        }
     }
     Ok((k.array(dy)?, k.array(SiteValues { shape: weights.shape, values: dweights })?))
 }
@@ -107,7 +111,7 @@ pub(super) fn attention_mix<K: Kernels>(kernels: &K, [pattern, v, dz]: [&K::Arra
     for head in 0..heads {
         for row in 0..rows {
             let dz = &dz.values[(row * heads + head) * width..][..width];
-            for position in 0..positions - rows + row + 1 {
+            for position in 0..=positions - rows + row {
                 let at = (head * rows + row) * positions + position;
                 let value = (position * kv_heads + head * kv_heads / heads) * width;
                 let own = &v.values[value..][..width];

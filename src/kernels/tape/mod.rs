@@ -16,6 +16,7 @@ mod host;
 mod ops;
 
 use std::fmt;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -109,6 +110,14 @@ pub struct RowsOf<'a, K: Reverse> {
     pub gradient: &'a K::Array,
     /// Which rows of the pass these are; none when they are all of them in order.
     pub origin: Option<&'a [usize]>,
+}
+
+impl<K: Reverse> RowsOf<'_, K> {
+    /// Which of these rows are those rows of the pass.
+    pub fn among(&self, rows: &Range<usize>) -> Range<usize> {
+        let place = |row: usize| self.origin.map_or(row, |origin| origin.partition_point(|&own| own < row));
+        place(rows.start)..place(rows.end)
+    }
 }
 
 /// Takes what the gradients of weights are made of, in the order of the walk.

@@ -12,8 +12,11 @@ use crate::request::SiteValues;
 /// Keys and values, and the nodes that they came from.
 pub struct TapeKv<K: Reverse> {
     inner: K::Kv,
-    appended: Vec<(Node<K>, Node<K>, Range<usize>)>,
+    appended: Vec<Appended<K>>,
 }
+
+/// Keys, values, and which rows of both.
+type Appended<K> = (Node<K>, Node<K>, Range<usize>);
 
 /// Whether a rule is called is decided by gradients that reach a result; a rule with one result has it then.
 fn only<K: Reverse>(gradients: &Gradients<K>) -> Result<&K::Array> {
@@ -121,7 +124,7 @@ impl<K: Reverse + 'static> Kernels for Tape<K> {
     }
 
     fn centre(&self, x: &Node<K>) -> Result<Node<K>> {
-        self.map(self.inner.centre(&x.value)?, x, |k, dy| k.centre(dy))
+        self.map(self.inner.centre(&x.value)?, x, K::centre)
     }
 
     fn norm_scale(&self, x: &Node<K>, eps: f64) -> Result<Node<K>> {
@@ -198,7 +201,7 @@ impl<K: Reverse + 'static> Kernels for Tape<K> {
         let inner: Vec<&K::Kv> = segments.iter().map(|kv| &kv.inner).collect();
         let (keys, values) = self.inner.kv_arrays(&inner)?;
         let parts: Vec<_> = segments.iter().flat_map(|kv| &kv.appended).collect();
-        let collect = |value: K::Array, of: &dyn Fn(&(Node<K>, Node<K>, Range<usize>)) -> Node<K>| {
+        let collect = |value: K::Array, of: &dyn Fn(&Appended<K>) -> Node<K>| {
             let nodes: Vec<Node<K>> = parts.iter().map(|part| of(part)).collect();
             let places: Vec<(Range<usize>, usize)> =
                 parts.iter().zip(&nodes).map(|((_, _, rows), node)| (rows.clone(), self.shape(node)[0])).collect();
@@ -391,7 +394,7 @@ impl<K: Reverse + 'static> Kernels for Tape<K> {
     }
 
     fn repeat_for_heads(&self, x: &Node<K>, heads: usize) -> Result<Node<K>> {
-        self.map(self.inner.repeat_for_heads(&x.value, heads)?, x, |k, dy| k.sum_heads(dy))
+        self.map(self.inner.repeat_for_heads(&x.value, heads)?, x, K::sum_heads)
     }
 
     fn head(&self, x: &Node<K>, head: usize) -> Result<Node<K>> {

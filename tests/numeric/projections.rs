@@ -1,0 +1,110 @@
+//! Projected gradients of items: against whole gradients, projected.
+
+use std::collections::BTreeMap;
+
+use veval::feedback::{Projection, Scale, Side, project, rademacher};
+use veval::kernels::View;
+use veval::kernels::cpu::Cpu;
+use veval::kernels::tape::Tape;
+use veval::model::{Loss, Objective, Place, Reach, Summed, WeightGradients};
+use veval::request::{GradSpan, SiteValues};
+
+use crate::support::{cases, expected, open};
+
+const MEMORY: usize = 1 << 30;
+
+fn items(tokens: &[u32]) -> Vec<Objective<'_>> {
+    let item = |from: usize, to: usize, start: usize| Objective {
+        tokens: &tokens[from..to],
+        loss: Loss::Nll { span: GradSpan { start, end: to - from }, mean: false },
+    };
+    vec![item(0, 17, 9), item(3, 12, 1), item(0, 6, 5)]
+}
+
+/// `P_L G P_R^T` with a gradient as it is stored: `[out, in]`, or `[in, out]` where `inverted`.
+fn projected(name: &str, gradient: &SiteValues, inverted: bool, projection: Projection) -> Vec<f32> {
+    let (rows, columns) = (gradient.shape[0], gradient.shape[1]);
+    let (out, input) = if inverted { (columns, rows) } else { (rows, columns) };
+    let g = |o: usize, i: usize| gradient.values[if inverted { i * columns + o } else { o * columns + i }];
+    let dim = projection.dim;
+    let left = rademacher(name, Side::Left, dim, out, projection.scale);
+    let right = rademacher(name, Side::Right, dim, input, projection.scale);
+    let half: Vec<f64> = (0..dim * input)
+        .map(|at| (0..out).map(|o| f64::from(left[at / input * out + o]) * f64::from(g(o, at % input))).sum())
+        .collect();
+    (0..dim * dim)
+        .map(|at| (0..input).map(|i| half[at / dim * input + i] * f64::from(right[at % dim * input + i])).sum::<f64>())
+        .map(|value| value as f32)
+        .collect()
+}
+
+#[test]
+fn are_whole_gradients_projected_for_every_family() {
+    let projection = Projection { dim: 5, scale: Scale::Jl };
+    let mut worst = 0f32;
+    for (name, path) in cases() {
+        let tokens = expected(&path).tokens;
+        let items = items(&tokens);
+        let model = open(&path, Tape::new(Cpu::new(veval::kernels::cpu::Isa::best(), 2)));
+        let decoder = &model.decoder;
+        let ours = project(decoder, &items, |_| true, projection, MEMORY).unwrap();
+        let maps: BTreeMap<&str, bool> = decoder
+            .leaves()
+            .sources()
+            .iter()
+            .enumerate()
+            .filter(|(number, source)| {
+                matches!(decoder.leaves().place(*number), Place::Block(_)) && source.is_linear_map()
+            })
+            .map(|(_, source)| (source.name.as_str(), matches!(source.view, View::Columns { .. })))
+            .collect();
+        assert_eq!(maps.len(), ours.modules.len(), "{name}");
+        for (index, item) in items.iter().enumerate() {
+            let mut weights = WeightGradients::new(decoder, |_| true, Summed::Pass);
+            let reach = Reach { memory: MEMORY, ..Reach::default() };
+            let losses = decoder.reverse(std::slice::from_ref(item), reach, &mut weights).unwrap().losses;
+            assert_eq!(losses[0].to_bits(), ours.losses[index].to_bits());
+            let whole = weights.into_parameters().unwrap();
+            for (module, values) in ours.modules.iter().zip(ours.item(index).chunks(25)) {
+                let full = whole.keys().find(|key| decoder.relative_name(key) == format!("{}.weight", module.name));
+                let full = full.unwrap_or_else(|| panic!("{name}: no parameter of {}", module.name));
+                let wanted = projected(&module.name, &whole[full], maps[full.as_str()], projection);
+                let scale = wanted.iter().fold(1e-3f32, |max, value| max.max(value.abs()));
+                let off = wanted.iter().zip(values).map(|(a, b)| (a - b).abs() / scale).fold(0.0, f32::max);
+                assert!(off < 1e-4, "{name}: {} of item {index} is off by {off}", module.name);
+                worst = worst.max(off);
+            }
+        }
+    }
+    println!("largest relative difference: {worst}");
+}
+
+#[test]
+fn an_item_alone_has_the_bits_that_it_has_in_a_batch() {
+    let projection = Projection { dim: 4, scale: Scale::RowNorm };
+    let (_, path) = cases().into_iter().find(|(name, _)| name.contains("moe")).unwrap();
+    let tokens = expected(&path).tokens;
+    let items = items(&tokens);
+    let of = |items: &[Objective<'_>], threads: usize, memory: usize| {
+        let model = open(&path, Tape::new(Cpu::new(veval::kernels::cpu::Isa::best(), threads)));
+        project(&model.decoder, items, |name| name.contains("mlp"), projection, memory).unwrap()
+    };
+    let batch = of(&items, 2, MEMORY);
+    assert!(batch.modules.iter().all(|module| module.name.contains("mlp")));
+    for (index, item) in items.iter().enumerate() {
+        let alone = of(std::slice::from_ref(item), 1, 0);
+        let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(alone.item(0)), bits(batch.item(index)));
+        assert!(alone.item(0).iter().any(|value| *value != 0.0));
+    }
+}
+
+#[test]
+fn parameters_without_a_linear_map_are_refused() {
+    let (_, path) = &cases()[0];
+    let tokens = expected(path).tokens;
+    let model = open(path, Tape::new(Cpu::default()));
+    let projection = Projection { dim: 4, scale: Scale::Jl };
+    let error = project(&model.decoder, &items(&tokens), |name| name.contains("norm"), projection, 0).unwrap_err();
+    assert!(error.to_string().contains("at least one linear map"), "{error}");
+}
