@@ -45,6 +45,7 @@ pub mod ctx;
 pub mod data;
 pub mod diag;
 pub mod error;
+pub mod exchange;
 pub mod feedback;
 pub mod kernels;
 pub mod lm;

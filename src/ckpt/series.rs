@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::gguf::is_gguf;
 use crate::error::{Error, Result};
 use crate::util::files::{self, natural_cmp};
+use crate::util::step_name::Progress;
 
 /// One checkpoint and its place in a series. Run name, step and tokens seen are its identity for people;
 /// the fingerprint of the weights is its identity for stored scores.
@@ -68,33 +69,10 @@ fn describe(path: &Path, run: &str) -> CheckpointRef {
         .ok()
         .and_then(|text| serde_json::from_str::<Value>(&text).ok());
     let from_state = |key: &str| state.as_ref()?.get(key)?.as_u64();
-    let step = from_state("global_step")
-        .or_else(|| number_after(&name, &["global_step", "step", "checkpoint", "iter", "ckpt"]));
-    let tokens = from_state("num_input_tokens_seen").filter(|n| *n > 0).or_else(|| tokens_in_name(&name));
+    let named = Progress::from_name(&name);
+    let step = from_state("global_step").or(named.step);
+    let tokens = from_state("num_input_tokens_seen").filter(|n| *n > 0).or(named.tokens);
     CheckpointRef { path: path.to_path_buf(), run: run.to_owned(), name, step, tokens }
-}
-
-/// The number after one of the words, across `-` and `_`: `step1000`, `checkpoint-2000`, `iter_000300`.
-fn number_after(name: &str, words: &[&str]) -> Option<u64> {
-    words.iter().find_map(|word| {
-        let rest = name[name.find(word)? + word.len()..].trim_start_matches(['-', '_']);
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-        rest[..digits].parse().ok()
-    })
-}
-
-/// `step1000-tokens4B` is OLMo's way to name a checkpoint.
-fn tokens_in_name(name: &str) -> Option<u64> {
-    let rest = &name[name.find("tokens")? + "tokens".len()..];
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
-    let count: u64 = rest[..digits].parse().ok()?;
-    let unit = match rest[digits..].chars().next() {
-        Some('B') => 1_000_000_000,
-        Some('M') => 1_000_000,
-        Some('T') => 1_000_000_000_000,
-        _ => 1,
-    };
-    count.checked_mul(unit)
 }
 
 #[cfg(test)]

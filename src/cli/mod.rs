@@ -7,6 +7,7 @@ mod args;
 mod convert;
 mod diagnostics;
 mod gc;
+mod import;
 mod list;
 mod merge;
 mod progress;
@@ -36,6 +37,7 @@ pub fn main() -> ExitCode {
         Verb::Gc(options) => gc::gc(options),
         Verb::Protocols(options) => protocols::protocols(options),
         Verb::Convert(options) => convert::convert(options),
+        Verb::Import(options) => import::import(options),
         Verb::Report(options) => report::report(options),
         Verb::List(options) => list::list(options),
         Verb::Show(options) => show::show(options),

@@ -19,6 +19,11 @@ pub(super) fn rescore(arguments: &RescoreArguments) -> Result<()> {
                 .in_file(path)
                 .help("name a run folder, `<out>/<suite>/<checkpoint>`")
         })?;
+        if !manifest.imported.is_empty() {
+            return Err(Error::bad("expected a run of our own, found one that was imported")
+                .in_file(path)
+                .help("its scores are those of the tool that made it"));
+        }
         let mut samples = folder.complete_samples(&manifest)?;
         if let Some(suite) = &suite {
             take_rules(&mut manifest, suite)?;

@@ -7,4 +7,5 @@ pub mod numpy_pcg64;
 pub mod parallel;
 pub mod python;
 pub mod python_random;
+pub mod step_name;
 pub mod suggest;

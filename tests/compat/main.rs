@@ -11,6 +11,8 @@
 
 mod chat;
 mod configs;
+mod import_csv;
+mod import_lm_eval;
 mod olmes;
 mod preprocess;
 mod prompts;
