@@ -14,7 +14,12 @@ pub fn cores() -> usize {
 
 /// The instruction set that `VEVAL_ISA` asks for.
 pub fn instruction_set() -> Option<String> {
-    std::env::var("VEVAL_ISA").ok().filter(|name| !name.is_empty())
+    variable("VEVAL_ISA")
+}
+
+/// A variable of the environment, unless it is empty.
+pub fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
 /// Seconds since the first call. For estimates shown to people; no result depends on it.

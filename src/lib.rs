@@ -47,6 +47,7 @@ pub mod diag;
 pub mod error;
 pub mod exchange;
 pub mod feedback;
+pub mod hub;
 pub mod kernels;
 pub mod lm;
 pub mod metric;

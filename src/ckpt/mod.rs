@@ -12,7 +12,7 @@ mod weights;
 
 pub use config::{Config, ConfigReader};
 pub(crate) use gguf::{Export, GgufFile, Quant, Vocabulary, four_bit_scales, is_gguf};
-pub use series::{CheckpointRef, discover};
+pub use series::{CheckpointRef, discover, fetch};
 pub use torch::{Scalar as TorchScalar, TorchDtype, TorchError, TorchFile, TorchTensor};
 pub(crate) use weights::widen;
 pub use weights::{Dtype, TensorInfo, WeightFiles};

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::gguf::is_gguf;
 use crate::error::{Error, Result};
+use crate::hub::{self, Address, Events, RepoPath, Settings};
 use crate::util::files::{self, natural_cmp};
 use crate::util::step_name::Progress;
 
@@ -54,6 +55,18 @@ pub fn discover(path: &Path) -> Result<Vec<CheckpointRef>> {
     Ok(found)
 }
 
+/// The checkpoint at an address of the hub, which is fetched if it is not here. The repository is its run; its own name is
+/// the revision and the path, where they are given: the revisions of one repository are a series.
+pub fn fetch(address: &Address, settings: &Settings, events: &mut Events<'_>) -> Result<CheckpointRef> {
+    let path = hub::fetch_model(address, settings, events)?;
+    let run = address.repo.id().replace('/', "--");
+    let revision = Some(address.revision.as_str()).filter(|revision| *revision != "main");
+    let parts: Vec<&str> = revision.into_iter().chain(address.path.as_ref().map(RepoPath::as_str)).collect();
+    let name = parts.join("-").replace('/', "-");
+    let name = if name.is_empty() { run.clone() } else { name.trim_end_matches(".gguf").to_owned() };
+    Ok(named(&path, &run, name))
+}
+
 /// The last component that names something, also for `.` and `ckpt/..`.
 fn folder_name(path: &Path) -> String {
     let resolved = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
@@ -65,6 +78,10 @@ fn describe(path: &Path, run: &str) -> CheckpointRef {
         Some(stem) => stem.to_string_lossy().into_owned(),
         None => folder_name(path),
     };
+    named(path, run, name)
+}
+
+fn named(path: &Path, run: &str, name: String) -> CheckpointRef {
     let state = files::read_text(&path.join("trainer_state.json"), 256 << 20)
         .ok()
         .and_then(|text| serde_json::from_str::<Value>(&text).ok());

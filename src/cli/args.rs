@@ -29,6 +29,8 @@ pub(super) enum Verb {
     Gc(GcArguments),
     /// Compare the ways in which a suite's items were asked and scored
     Protocols(ProtocolsArguments),
+    /// Bring data sets and models here
+    Data(DataArguments),
     /// Write a checkpoint as a GGUF file
     Convert(ConvertArguments),
     /// Take in results of other tools: lm-evaluation-harness, tables, task files
@@ -55,7 +57,7 @@ Examples:
 pub(super) struct RunArguments {
     /// The suite, a TOML file
     pub suite: PathBuf,
-    /// Hugging Face checkpoint folders, or folders of them
+    /// Hugging Face checkpoint folders, folders of them, or addresses such as hf://model/owner/name@revision
     #[arg(required = true, value_name = "CKPT")]
     pub checkpoints: Vec<PathBuf>,
     /// Where results go
@@ -172,6 +174,40 @@ pub(super) struct MergeArguments {
     /// What to print on standard output
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct DataArguments {
+    #[command(subcommand)]
+    pub verb: DataVerb,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DataVerb {
+    /// Bring everything of suites or addresses into the hub's cache, as the hub has it now
+    Pull(PullArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+The cache is that of Python's huggingface_hub: the folder HF_HUB_CACHE, else `hub` in HF_HOME, else
+~/.cache/huggingface/hub. A machine without network needs a copy of it; HF_HUB_OFFLINE=1 keeps veval from
+trying. HF_ENDPOINT names another hub. HF_TOKEN, or the file HF_TOKEN_PATH, has the token for what is not
+public.
+
+Examples:
+  veval data pull suites/my.toml hf://model/EleutherAI/pythia-70m@step1000
+  HF_HUB_OFFLINE=1 veval run suites/my.toml hf://model/EleutherAI/pythia-70m@step1000")]
+pub(super) struct PullArguments {
+    /// Suites (TOML files), or addresses: hf://dataset/OWNER/NAME@REVISION/PATH, hf://model/OWNER/NAME@REVISION
+    #[arg(required = true, value_name = "SUITE|ADDRESS")]
+    pub wanted: Vec<String>,
+    /// Folder with local copies of public data sets; what a task reads from there is not fetched
+    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
 }
 
 #[derive(Debug, Args)]

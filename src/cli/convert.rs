@@ -1,6 +1,7 @@
 //! `veval convert`: a checkpoint as a GGUF file.
 
 use super::args::{ConvertArguments, ConvertType};
+use super::data::here;
 use super::print;
 use crate::error::{Error, Result};
 use crate::model::{GgufType, to_gguf};
@@ -18,6 +19,6 @@ pub(super) fn convert(arguments: &ConvertArguments) -> Result<()> {
         ConvertType::F16 => GgufType::F16,
         ConvertType::Q8_0 => GgufType::Q8_0,
     };
-    to_gguf(checkpoint, out, gguf_type)?;
+    to_gguf(&here(checkpoint)?, out, gguf_type)?;
     print(&format!("{}\n", out.display()))
 }

@@ -5,7 +5,9 @@
 
 mod args;
 mod convert;
+mod data;
 mod diagnostics;
+mod downloads;
 mod gc;
 mod import;
 mod list;
@@ -36,6 +38,7 @@ pub fn main() -> ExitCode {
         Verb::Rescore(options) => rescore::rescore(options),
         Verb::Gc(options) => gc::gc(options),
         Verb::Protocols(options) => protocols::protocols(options),
+        Verb::Data(options) => data::data(options),
         Verb::Convert(options) => convert::convert(options),
         Verb::Import(options) => import::import(options),
         Verb::Report(options) => report::report(options),

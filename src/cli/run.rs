@@ -1,11 +1,13 @@
 //! `veval run`
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::args::{DeviceName, RunArguments};
+use super::data;
 use super::progress::Progress;
 use super::{print, printable, report, table};
-use crate::ckpt::{CheckpointRef, discover};
+use crate::ckpt::CheckpointRef;
 use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
@@ -15,7 +17,7 @@ use crate::lm::{LanguageModel, Local, LocalOptions, cpu, room_beside};
 use crate::model::check;
 use crate::report::View;
 use crate::request::{Plan, Sharing};
-use crate::run::{Opener, Prepared, RunOptions, Selection, encode, prepare, run_series};
+use crate::run::{Opener, Prepared, RunOptions, Selection, encode, hub_files, prepare, run_series};
 use crate::store::{Manifest, MetricRow};
 use crate::suite::{DefinitionFile, Suite, read_suite};
 use crate::util::files;
@@ -24,11 +26,12 @@ const MAX_DEFINITION_BYTES: u64 = 16 << 20;
 
 pub(super) fn run(arguments: &RunArguments) -> Result<()> {
     let threads = arguments.threads.map_or_else(ctx::cores, usize::from);
-    let (suite, checkpoints) = both(read(&arguments.suite), all_checkpoints(&arguments.checkpoints))?;
+    let (suite, checkpoints) = both(read(&arguments.suite), all_checkpoints(arguments))?;
     let headers = checkpoints.iter().filter_map(|(checkpoint, _)| check(&checkpoint.path).err());
     let headers: Vec<Diagnostic> = headers.flat_map(Error::into_diagnostics).collect();
     let selection =
         Selection { tasks: arguments.tasks.clone(), limit: arguments.limit, data_dir: arguments.data_dir.clone() };
+    data::fetch_files(&hub_files(&suite, &selection)?, arguments.quiet)?;
     let (prepared, ()) = both(prepare(&suite, &selection, threads), Error::check(headers))?;
     let work = Work { arguments, prepared: &prepared, checkpoints: &checkpoints, threads };
     match arguments.device {
@@ -132,7 +135,11 @@ impl Work<'_> {
 }
 
 /// The first interrupt lets the pass in flight finish and its answers be stored; the second ends at once.
-fn stop_when_interrupted() -> Result<()> {
+pub(super) fn stop_when_interrupted() -> Result<()> {
+    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    if INSTALLED.swap(true, Ordering::Relaxed) {
+        return Ok(());
+    }
     let handler = || {
         if ctx::interrupted() {
             std::process::exit(3);
@@ -173,11 +180,11 @@ fn both<A, B>(a: Result<A>, b: Result<B>) -> Result<(A, B)> {
 
 /// The checkpoints of all arguments, each with the name of its run folder: its own name, with the series before it
 /// where a folder of checkpoints was given.
-fn all_checkpoints(paths: &[std::path::PathBuf]) -> Result<Vec<(CheckpointRef, String)>> {
+fn all_checkpoints(arguments: &RunArguments) -> Result<Vec<(CheckpointRef, String)>> {
     let mut found: Vec<(CheckpointRef, String)> = Vec::new();
     let mut problems = Vec::new();
-    for path in paths {
-        match discover(path) {
+    for path in &arguments.checkpoints {
+        match data::checkpoints(path, arguments.quiet) {
             Ok(checkpoints) => found.extend(checkpoints.into_iter().map(|checkpoint| {
                 let name = if checkpoint.run == checkpoint.name {
                     checkpoint.name.clone()

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::args::ShowArguments;
+use super::data::here;
 use super::{print, printable};
 use crate::error::{Error, Result};
 use crate::lm::max_length;
@@ -25,7 +26,8 @@ pub(super) fn show(arguments: &ShowArguments) -> Result<()> {
     let Some(item) = std::mem::take(&mut prepared.items).into_iter().find(|item| item.row == arguments.item) else {
         return Err(Error::bad(format!("expected a row of the data, found {} while there are fewer", arguments.item)));
     };
-    let tokenizer = arguments.tokens.as_deref().map(Tokenizer::open).transpose()?;
+    let checkpoint = arguments.tokens.as_deref().map(here).transpose()?;
+    let tokenizer = checkpoint.as_deref().map(Tokenizer::open).transpose()?;
     let prompt_text = |prompt: &Prompt| match &tokenizer {
         Some(tokenizer) => context(tokenizer, task.chat, prompt),
         None if task.chat => Err(Error::bad("expected a checkpoint whose chat template makes the prompt, found none")
@@ -79,7 +81,7 @@ pub(super) fn show(arguments: &ShowArguments) -> Result<()> {
             }
         }
     }
-    if let (Some(folder), Some(tokenizer)) = (&arguments.tokens, &tokenizer) {
+    if let (Some(folder), Some(tokenizer)) = (&checkpoint, &tokenizer) {
         let max_length = max_length(folder, tokenizer)?;
         prepared.items = vec![item];
         let prepared = Prepared { suite: String::new(), suite_fingerprint: String::new(), tasks: vec![prepared] };

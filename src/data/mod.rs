@@ -7,4 +7,4 @@ mod read;
 mod source;
 
 pub use read::{Row, read_rows};
-pub use source::{LoadedData, load};
+pub use source::{LoadedData, addresses, load};

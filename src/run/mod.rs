@@ -23,7 +23,7 @@ pub use encode::{Encoded, EncodedItem, context, encode};
 pub use event::{Event, Events, Silent};
 pub use execute::{Outcomes, RunOptions, run_checkpoint};
 pub use merge::merge;
-pub use prepare::{Prepared, PreparedTask, Selection, prepare, prepare_task};
+pub use prepare::{Prepared, PreparedTask, Selection, hub_files, prepare, prepare_task};
 pub use protocols::{Agreement, CheckpointHits, Collector, Protocols, Reversal};
 pub use score::{rescore, score};
 pub use series::{Opener, run_series};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::data;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
+use crate::hub::Address;
 use crate::metric::{Metric, OutcomeKind};
 use crate::store::{DataFile, TaskRecord};
 use crate::suite::{Item, Kind, Suite, Task, build_items};
@@ -76,6 +77,13 @@ fn select(suite: &Suite, selection: &Selection) -> Result<Vec<Task>> {
         ..task.clone()
     };
     Ok(suite.tasks.iter().filter(wanted).map(limited).collect())
+}
+
+/// The files of the hub that the selected tasks read. Tasks whose data is nowhere are told when it is read.
+pub fn hub_files(suite: &Suite, selection: &Selection) -> Result<Vec<Address>> {
+    let tasks = select(suite, selection)?;
+    let addresses = |task| data::addresses(task, selection.data_dir.as_deref()).unwrap_or_default();
+    Ok(tasks.iter().flat_map(addresses).collect())
 }
 
 /// One task with its data.

@@ -10,6 +10,7 @@ use super::protocol::Protocol;
 use super::task::{Data, Gold, Hub, Kind, Sampling, ShotOrder, Source, Task, Writing};
 use crate::diag::Diagnostic;
 use crate::error::Error;
+use crate::hub::{Address, is_address};
 use crate::metric::{Filter, MatchRules, Metric, OutcomeKind, Pick, Step};
 use crate::util::suggest::nearest;
 
@@ -256,6 +257,12 @@ fn data_of(table: &Table, reader: &mut Reader<'_>) -> Option<Data> {
 }
 
 fn source(table: &Table, reader: &mut Reader<'_>) -> Source {
+    for key in ["file", "shots_file"] {
+        let wrong = table.text(key).filter(|file| is_address(file)).and_then(|file| file.parse::<Address>().err());
+        if let (Some(error), Some(at)) = (wrong, table.get(key)) {
+            reader.problems.push(at.problem(format!("`{key}`: {error}")));
+        }
+    }
     let text = |key: &str| table.text(key).map(str::to_owned);
     Source {
         base: table.source.path.parent().unwrap_or_else(|| std::path::Path::new("")).to_path_buf(),

@@ -49,7 +49,7 @@ const SOURCE_KEYS: &[Key] = &[
     key(
         "file",
         Shape::Text,
-        "Rows to score: .jsonl, .jsonl.gz, .json, .csv, .tsv, .parquet or .txt, or a folder of .txt files; relative to this file, or to --data-dir in [data.local]. {subset} stands for the subset.",
+        "Rows to score: .jsonl, .jsonl.gz, .json, .csv, .tsv, .parquet or .txt, or a folder of .txt files; relative to this file, or to --data-dir in [data.local]; or a file on the Hugging Face hub, hf://dataset/OWNER/NAME@REVISION/PATH. {subset} stands for the subset.",
     ),
     key(
         "shots_file",

@@ -3,6 +3,12 @@
 #![expect(clippy::format_collect, reason = "rows of small files")]
 
 mod bad_input;
+#[cfg(feature = "hub")]
+mod hub;
+#[cfg(feature = "hub")]
+#[expect(dead_code, reason = "other tests need more of the hub")]
+#[path = "../hub_server/mod.rs"]
+mod hub_server;
 mod invariance;
 mod protocols;
 #[path = "../compat/random_checkpoint.rs"]
