@@ -35,6 +35,8 @@ pub(super) enum Verb {
     Convert(ConvertArguments),
     /// Take in results of other tools: lm-evaluation-harness, tables, task files
     Import(ImportArguments),
+    /// Write a run in the files of another tool
+    Export(ExportArguments),
     /// Write the page of a suite's runs again
     Report(ReportArguments),
     /// List what there is: tasks, metrics, profiles, families, sites
@@ -328,9 +330,47 @@ Examples:
 pub(super) struct ImportTaskArguments {
     /// The task's YAML file
     pub yaml: PathBuf,
+    /// A folder that the YAML may include files from [default: its own]
+    #[arg(long, value_name = "DIR")]
+    pub root: Option<PathBuf>,
     /// The file to be written, which must not exist [default: standard output]
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct ExportArguments {
+    #[command(subcommand)]
+    pub what: Exports,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Exports {
+    /// Result and sample files as lm-evaluation-harness 0.4.13 writes them
+    LmEval(ExportLmEvalArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Writes DIR/<model>/results_<time>.json and samples_<task>_<time>.jsonl. A record has no documents and prompts: with
+--suite they are made again from the suite and its data, which must be those of the run.
+
+Examples:
+  veval export lm-eval runs/core/step1000 --out exported --suite suites/core.toml --data-dir data
+  veval export lm-eval runs/core/step1000 --out exported
+      scores, answers and hashes, without documents and prompts")]
+pub(super) struct ExportLmEvalArguments {
+    /// A run folder, `<out>/<suite>/<checkpoint>`
+    pub run: PathBuf,
+    /// Where the files go
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// The suite that was run, for documents and prompts
+    #[arg(long, value_name = "SUITE")]
+    pub suite: Option<PathBuf>,
+    /// Folder with local copies of public data sets
+    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

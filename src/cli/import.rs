@@ -7,7 +7,7 @@ use super::args::{ImportArguments, ImportCsvArguments, ImportLmEvalArguments, Im
 use super::{print, printable, report, table};
 use crate::ctx;
 use crate::error::{Error, Result};
-use crate::exchange::task_yaml::translate;
+use crate::exchange::task_yaml::{translate, translate_within};
 use crate::exchange::{CsvImport, Imported, LmEvalImport, import_csv, import_lm_eval};
 use crate::report::View;
 use crate::util::files;
@@ -49,8 +49,11 @@ fn write(imported: &Imported, to: &ImportTo) -> Result<()> {
 }
 
 fn task(arguments: &ImportTaskArguments) -> Result<()> {
-    let ImportTaskArguments { yaml, out } = arguments;
-    let translation = translate(yaml)?;
+    let ImportTaskArguments { yaml, root, out } = arguments;
+    let translation = match root {
+        Some(root) => translate_within(yaml, root)?,
+        None => translate(yaml)?,
+    };
     let notes: Vec<String> = translation.notes.iter().map(ToString::to_string).collect();
     let Some(out) = out else {
         if let Some((name, _)) = translation.files.first() {

@@ -8,6 +8,7 @@ mod convert;
 mod data;
 mod diagnostics;
 mod downloads;
+mod export;
 mod gc;
 mod import;
 mod list;
@@ -41,6 +42,7 @@ pub fn main() -> ExitCode {
         Verb::Data(options) => data::data(options),
         Verb::Convert(options) => convert::convert(options),
         Verb::Import(options) => import::import(options),
+        Verb::Export(options) => export::export(options),
         Verb::Report(options) => report::report(options),
         Verb::List(options) => list::list(options),
         Verb::Show(options) => show::show(options),

@@ -1,10 +1,21 @@
-//! Exact match of generated answers (lm-evaluation-harness's rule E8).
+//! Generated answers against right ones: exact match under rules (lm-evaluation-harness's rule E8), and the text metrics
+//! with the best of several right answers.
 
 use fancy_regex::Regex;
 use serde::{Deserialize, Serialize};
 
 use super::pattern;
+use super::text::equality::{Part, matches, stripped};
+use super::text::rouge::{Kind as Rouge, Stemming};
+use super::text::{bag, bleu, chrf, normalise};
 use crate::util::python;
+
+/// An answer, filtered, and what it is compared with.
+pub(super) struct Given<'a> {
+    pub text: &'a str,
+    pub golds: &'a [String],
+    pub rules: &'a MatchRules,
+}
 
 /// What is ignored when an answer is compared.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -21,6 +32,42 @@ pub struct MatchRules {
 pub fn exact_match(rules: &MatchRules, answer: &str, golds: &[String]) -> f64 {
     let answer = rules.normalise(answer);
     f64::from(u8::from(golds.iter().any(|gold| rules.normalise(gold) == answer)))
+}
+
+impl Given<'_> {
+    fn best(&self, score: impl Fn(&str) -> f64) -> f64 {
+        self.golds.iter().map(|gold| score(gold)).fold(0.0, f64::max)
+    }
+
+    pub fn exact_match(&self) -> f64 {
+        exact_match(self.rules, self.text, self.golds)
+    }
+
+    /// Match of the stripped texts.
+    pub fn plain_match(&self, part: Part) -> f64 {
+        self.best(|gold| f64::from(u8::from(matches(part, self.text, gold, stripped))))
+    }
+
+    /// Match under SQuAD's normaliser, which is HELM's too.
+    pub fn quasi_match(&self, part: Part) -> f64 {
+        self.best(|gold| f64::from(u8::from(matches(part, self.text, gold, normalise::squad))))
+    }
+
+    pub fn token_f1(&self) -> f64 {
+        self.best(|gold| bag::token_f1(self.text, gold))
+    }
+
+    pub fn rouge(&self, kind: Rouge) -> f64 {
+        self.best(|gold| kind.score(self.text, gold, Stemming::None).f)
+    }
+
+    pub fn bleu(&self) -> bleu::Counts {
+        bleu::Counts::of(self.text, self.golds)
+    }
+
+    pub fn chrf(&self, kind: chrf::Kind) -> chrf::Counts {
+        chrf::Counts::of(kind, self.text, self.golds)
+    }
 }
 
 impl MatchRules {

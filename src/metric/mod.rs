@@ -6,10 +6,15 @@
 mod aggregate;
 mod answer;
 mod choice;
+pub mod classify;
+pub mod extract;
 mod filter;
 mod outcome;
 mod pattern;
+pub mod ranking;
 mod registry;
+pub mod repeat;
+pub mod text;
 
 pub use aggregate::{ItemValue, summarise};
 pub use answer::{MatchRules, exact_match};

@@ -1,8 +1,12 @@
 //! Every metric: its name, what it applies to, how items make a score.
 
-use super::answer::{MatchRules, exact_match};
+use super::aggregate::ItemValue;
+use super::answer::{Given, MatchRules};
 use super::filter::Filter;
 use super::outcome::{Outcome, sum};
+use super::text::chrf;
+use super::text::equality::Part::{Prefix, Whole};
+use super::text::rouge::Kind as Rouge;
 
 /// Which outcomes a metric reads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -27,6 +31,10 @@ pub enum Aggregation {
     ExpRatio,
     /// `sum / weights`
     Ratio,
+    /// BLEU of the summed counts.
+    Bleu,
+    /// chrF or chrF++ of the summed counts.
+    Chrf,
 }
 
 /// A metric of one kind of outcome.
@@ -40,8 +48,16 @@ pub struct Metric {
     /// Computed when a task names no metrics.
     pub default: bool,
     pub about: &'static str,
-    /// Value and weight of one item; `None` where the item has none.
-    value: fn(&Outcome) -> Option<(f64, f64)>,
+    value: Value,
+}
+
+/// How an item's value is computed.
+#[derive(Debug)]
+enum Value {
+    /// From the outcome; `None` where the item has no value.
+    Outcome(fn(&Outcome) -> Option<ItemValue>),
+    /// From a generated answer, filtered.
+    Answer(fn(&Given<'_>) -> ItemValue),
 }
 
 macro_rules! metrics {
@@ -61,26 +77,43 @@ macro_rules! metrics {
 
 macro_rules! choices {
     ($method:ident) => {
-        |outcome| match outcome {
-            Outcome::Choices(item) => Some((item.$method(), 1.0)),
+        Value::Outcome(|outcome| match outcome {
+            Outcome::Choices(item) => Some(ItemValue::one(item.$method())),
             _ => None,
-        }
+        })
     };
     (optional $method:ident) => {
-        |outcome| match outcome {
-            Outcome::Choices(item) => Some((item.$method()?, 1.0)),
+        Value::Outcome(|outcome| match outcome {
+            Outcome::Choices(item) => item.$method().map(ItemValue::one),
             _ => None,
-        }
+        })
+    };
+}
+
+/// Value and weight.
+macro_rules! cloze {
+    ($item:ident: $value:expr, $weight:expr) => {
+        Value::Outcome(|outcome| match outcome {
+            Outcome::Cloze($item) => Some(ItemValue::Weighted($value, $weight)),
+            _ => None,
+        })
+    };
+}
+
+/// A number for every generated answer.
+macro_rules! answer {
+    ($method:ident($($argument:expr)?)) => {
+        Value::Answer(|given| ItemValue::one(given.$method($($argument)?)))
     };
 }
 
 /// Negative log-likelihood over the unit that `weight` counts.
 macro_rules! rolling {
     ($unit:expr, $weight:expr) => {
-        |outcome| match outcome {
-            Outcome::Rolling(item) => Some((-sum(&item.log_probs) / $unit, $weight(item) as f64)),
+        Value::Outcome(|outcome| match outcome {
+            Outcome::Rolling(item) => Some(ItemValue::Weighted(-sum(&item.log_probs) / $unit, $weight(item) as f64)),
             _ => None,
-        }
+        })
     };
 }
 
@@ -95,23 +128,25 @@ metrics! {
     "mc2" Choices Mean true false "probability mass over the choices that lies on right ones" choices!(right_mass);
     "bits_per_byte" Choices Mean false true "bits per byte of the right choice" choices!(optional bits_per_byte);
     "ties" Choices Proportion false true "share of items whose largest sum is shared" choices!(tie);
-    "acc" Cloze Proportion true true "every token of the target was the first choice" |outcome| match outcome {
-        Outcome::Cloze(item) => Some((f64::from(u8::from(item.greedy)), 1.0)),
-        _ => None,
-    };
-    "perplexity" Cloze ExpNegMean false true "per target, not per token" |outcome| match outcome {
-        Outcome::Cloze(item) => Some((sum(&item.log_probs), 1.0)),
-        _ => None,
-    };
-    "bits_per_byte" Cloze Ratio false true "bits per byte of the targets" |outcome| match outcome {
-        Outcome::Cloze(item) => Some((-sum(&item.log_probs) / std::f64::consts::LN_2, item.bytes as f64)),
-        _ => None,
-    };
+    "acc" Cloze Proportion true true "every token of the target was the first choice" cloze!(item: f64::from(u8::from(item.greedy)), 1.0);
+    "perplexity" Cloze ExpNegMean false true "per target, not per token" cloze!(item: sum(&item.log_probs), 1.0);
+    "bits_per_byte" Cloze Ratio false true "bits per byte of the targets" cloze!(item: -sum(&item.log_probs) / std::f64::consts::LN_2, item.bytes as f64);
     "word_perplexity" Rolling ExpRatio false true "per white-space word of the original text" rolling!(1.0, |item: &super::RollingOutcome| item.words);
     "byte_perplexity" Rolling ExpRatio false true "per byte of the original text" rolling!(1.0, |item: &super::RollingOutcome| item.bytes);
     "bits_per_byte" Rolling Ratio false true "per byte of the original text" rolling!(std::f64::consts::LN_2, |item: &super::RollingOutcome| item.bytes);
     "token_perplexity" Rolling ExpRatio false true "per token of this tokenizer" rolling!(1.0, |item: &super::RollingOutcome| item.log_probs.len());
-    "exact_match" Answer Proportion true true "the filtered answer equals a right one" |_| None;
+    "exact_match" Answer Proportion true true "the filtered answer equals a right one" answer!(exact_match());
+    "prefix_exact_match" Answer Proportion true false "the stripped answer begins with a right one (HELM)" answer!(plain_match(Prefix));
+    "quasi_exact_match" Answer Proportion true false "equal without case, punctuation, articles and repeated spaces (HELM)" answer!(quasi_match(Whole));
+    "quasi_prefix_exact_match" Answer Proportion true false "begins with a right one, without the same (HELM)" answer!(quasi_match(Prefix));
+    "f1" Answer Mean true false "F1 over words, as SQuAD has it; the best of the right answers" answer!(token_f1());
+    "rouge1" Answer Mean true false "ROUGE-1 F, 0 to 1, no stemming; the best of the right answers" answer!(rouge(Rouge::Runs(1)));
+    "rouge2" Answer Mean true false "ROUGE-2 F" answer!(rouge(Rouge::Runs(2)));
+    "rougeL" Answer Mean true false "ROUGE-L F" answer!(rouge(Rouge::Subsequence));
+    "rougeLsum" Answer Mean true false "ROUGE-L F over sentences, one a line" answer!(rouge(Rouge::Summary));
+    "bleu" Answer Bleu true false "sacrebleu's corpus BLEU, 0 to 100, against all right answers" Value::Answer(|given| ItemValue::Bleu(given.bleu()));
+    "chrf" Answer Chrf true false "sacrebleu's corpus chrF, 0 to 100" Value::Answer(|given| ItemValue::Chrf(given.chrf(chrf::Kind::Chrf)));
+    "chrf++" Answer Chrf true false "sacrebleu's corpus chrF++, 0 to 100" Value::Answer(|given| ItemValue::Chrf(given.chrf(chrf::Kind::ChrfPlusPlus)));
 }
 
 impl Metric {
@@ -133,11 +168,54 @@ impl Metric {
         METRICS.iter().filter(move |metric| metric.kind == kind)
     }
 
-    /// Value and weight of an item. Filter and match rules matter for answers only.
-    pub fn item(&self, outcome: &Outcome, filter: &Filter, rules: &MatchRules) -> Option<(f64, f64)> {
-        match outcome {
-            Outcome::Answer(item) => Some((exact_match(rules, &filter.apply(&item.text), &item.golds), 1.0)),
-            _ => (self.value)(outcome),
+    /// What an item gives to the score. Filter and match rules matter for answers only.
+    pub fn item(&self, outcome: &Outcome, filter: &Filter, rules: &MatchRules) -> Option<ItemValue> {
+        match (&self.value, outcome) {
+            (Value::Outcome(value), _) => value(outcome),
+            (Value::Answer(value), Outcome::Answer(item)) => {
+                Some(value(&Given { text: &filter.apply(&item.text), golds: &item.golds, rules }))
+            }
+            (Value::Answer(_), _) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::{AnswerOutcome, Pick, Step};
+
+    #[test]
+    fn answers_under_every_metric() {
+        let outcome = Outcome::Answer(AnswerOutcome {
+            text: "Well: The old bridge, of 1.0 stones\nQ: and".to_owned(),
+            tokens: 9,
+            golds: vec!["a tower".to_owned(), "the old bridge".to_owned()],
+        });
+        let regex = fancy_regex::Regex::new("Well: (.*)").unwrap();
+        let steps = vec![Step::Regex { regex, pick: Pick::First, fallback: String::new() }, Step::Lowercase];
+        let filter = Filter { name: "f".to_owned(), steps };
+        // "the old bridge, of 1.0 stones" against "the old bridge": two of five words without articles, all of two.
+        let (of_words, of_runs) = (2.0 * 0.4 / 1.4, 2.0 * (2.0 / 6.0) / (1.0 + 2.0 / 6.0));
+        for (name, expected) in [
+            ("exact_match", 0.0),
+            ("prefix_exact_match", 1.0),
+            ("quasi_exact_match", 0.0),
+            ("quasi_prefix_exact_match", 1.0),
+            ("f1", of_words),
+            ("rouge1", 2.0 * (3.0 / 7.0) / (1.0 + 3.0 / 7.0)),
+            ("rouge2", of_runs),
+            ("rougeL", 0.6),
+            ("rougeLsum", 0.6),
+        ] {
+            let metric = Metric::find(OutcomeKind::Answer, name).unwrap();
+            let value = metric.item(&outcome, &filter, &MatchRules::default()).unwrap().own(metric);
+            assert!((value - expected).abs() < 1e-12, "{name}: {value}");
+        }
+        let bleu = Metric::find(OutcomeKind::Answer, "bleu").unwrap();
+        let value = bleu.item(&outcome, &filter, &MatchRules::default()).unwrap();
+        assert!(matches!(value, ItemValue::Bleu(counts) if counts.matched == [3, 2, 1, 0] && counts.reference == 3));
+        let cloze = Metric::find(OutcomeKind::Cloze, "acc").unwrap();
+        assert_eq!(cloze.item(&outcome, &filter, &MatchRules::default()), None);
     }
 }

@@ -28,13 +28,9 @@ pub(super) fn key(metric: &Metric, filter: &Filter) -> String {
     if filter.name == "none" { metric.name.to_owned() } else { format!("{},{}", metric.name, filter.name) }
 }
 
-/// The `metrics` of a sample: ratios as the item's own ratio, exponentials left out.
+/// The `metrics` of a sample: ratios and corpus scores as the item's own, exponentials of means left out.
 pub fn sample_metrics(record: &TaskRecord, outcome: &Outcome) -> Result<BTreeMap<String, f64>> {
-    let own = |(key, metric, _, (value, weight)): (String, &Metric, String, ItemValue)| match metric.aggregation {
-        Aggregation::Ratio => (key, value / weight),
-        Aggregation::ExpRatio => (key, (value / weight).exp()),
-        _ => (key, value),
-    };
+    let own = |(key, metric, _, value): (String, &Metric, String, ItemValue)| (key, value.own(metric));
     Ok(item_values(record, outcome)?.into_iter().map(own).collect())
 }
 

@@ -69,6 +69,17 @@ pub fn ratio(pairs: &[(f64, f64)]) -> Estimate {
     Estimate { value, stderr, interval, n: pairs.len() }
 }
 
+/// A statistic of all items and of all but each one, with the jackknife's standard error (Efron and Stein 1981) and a
+/// t interval around the value.
+pub fn jackknife(value: f64, without: &[f64]) -> Estimate {
+    let n = without.len() as f64;
+    let centre = without.iter().sum::<f64>() / n;
+    let squares: f64 = without.iter().map(|x| (x - centre).powi(2)).sum();
+    let stderr = (without.len() >= 2).then(|| ((n - 1.0) / n * squares).sqrt());
+    let interval = stderr.map(|stderr| symmetric(value, stderr, t_quantile(without.len() - 1)));
+    Estimate { value, stderr, interval, n: without.len() }
+}
+
 /// The mean over all items of several tasks, from each task's own estimate. The standard error pools the variances
 /// within tasks, as lm-evaluation-harness does: `sqrt(sum((n_i - 1) n_i se_i^2) / (N - k) / N)`.
 pub fn pooled_mean(parts: &[Estimate]) -> Estimate {
@@ -168,6 +179,14 @@ mod tests {
             let share = f64::from(hits) / f64::from(rounds);
             assert!((0.93..0.97).contains(&share), "{share}");
         }
+    }
+
+    #[test]
+    fn the_jackknife_of_a_mean_is_the_mean() {
+        let values = [1.0, 5.0, 2.0, 7.0];
+        let without: Vec<f64> = values.iter().map(|left_out| (15.0 - left_out) / 3.0).collect();
+        near(jackknife(3.75, &without).stderr.unwrap(), mean(&values).stderr.unwrap(), 1e-12);
+        assert_eq!((jackknife(1.0, &[0.0]).stderr, jackknife(0.0, &[]).n), (None, 0));
     }
 
     #[test]

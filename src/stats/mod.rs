@@ -5,7 +5,7 @@ mod hits;
 mod python_bootstrap;
 mod rank;
 
-pub use estimate::{Estimate, mean, pooled_mean, proportion, ratio, standard_error};
+pub use estimate::{Estimate, jackknife, mean, pooled_mean, proportion, ratio, standard_error};
 pub use hits::Hits;
 pub use python_bootstrap::python_bootstrap_stderr;
 pub use rank::kendall_tau;

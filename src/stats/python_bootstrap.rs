@@ -10,9 +10,9 @@ const CHUNKS: u64 = 100;
 const PER_CHUNK: usize = 1000;
 
 /// Standard error of `statistic(mean of items)` over 100,000 resamples. Chunks run on `threads` threads; the result
-/// does not depend on how many.
+/// does not depend on how many. None for fewer than two items.
 pub fn python_bootstrap_stderr(items: &[f64], statistic: impl Fn(f64) -> f64 + Sync, threads: usize) -> Option<f64> {
-    if items.is_empty() {
+    if items.len() < 2 {
         return None;
     }
     let mut replicates = vec![0.0; CHUNKS as usize * PER_CHUNK];

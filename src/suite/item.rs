@@ -337,7 +337,8 @@ impl Builder<'_> {
 
     fn gold(&self, gold: &Gold, document: &Map<String, Value>, choices: &[String]) -> Result<Vec<usize>> {
         let count = choices.len();
-        let index = |value: &Value| match value.as_u64() {
+        // A truth value is an index, as in Python.
+        let index = |value: &Value| match value.as_bool().map(u64::from).or(value.as_u64()) {
             Some(index) if (index as usize) < count => Ok(index as usize),
             _ => Err(Error::bad(format!("gold: expected an index from 0 to {}, found {value}", count - 1))),
         };
@@ -377,7 +378,13 @@ impl Rendered {
     }
 }
 
-/// A text as it is, anything else as JSON.
+/// A text as it is, anything else as Python shows it.
 fn plain_text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Bool(true) => "True".to_owned(),
+        Value::Bool(false) => "False".to_owned(),
+        Value::Null => "None".to_owned(),
+        other => other.to_string(),
+    }
 }

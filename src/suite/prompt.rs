@@ -33,9 +33,14 @@ impl Prompt {
         let mut text = [self.prefix.as_str(), &self.system].concat();
         for shot in &self.shots {
             text += &shot.question;
-            text += self.delimiter_before(&shot.question);
-            text += &self.answer_with_prefix(&shot.answer);
-            text += &self.shot_delimiter;
+            // A shot without answer is a question and no more (`build_qa_turn`, lm-evaluation-harness 0.4.13).
+            if !(shot.answer.is_empty() && self.answer_prefix.is_empty()) {
+                text += self.delimiter_before(&shot.question);
+                text += &self.answer_with_prefix(&shot.answer);
+            }
+            if !shot.answer.is_empty() {
+                text += &self.shot_delimiter;
+            }
         }
         text += &self.question;
         if !self.answer_prefix.is_empty() {
@@ -77,7 +82,7 @@ pub(super) fn join(a: &str, b: &str, delimiter: &str) -> String {
 }
 
 fn needs_delimiter(a: &str, b: &str) -> bool {
-    !a.ends_with(python::is_space) && !b.starts_with(python::is_space)
+    !a.is_empty() && !a.ends_with(python::is_space) && !b.starts_with(python::is_space)
 }
 
 #[cfg(test)]

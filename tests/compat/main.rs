@@ -11,6 +11,7 @@
 
 mod chat;
 mod configs;
+mod export;
 mod import_csv;
 mod import_lm_eval;
 mod olmes;

@@ -138,11 +138,8 @@ fn number(value: &Value) -> f64 {
 }
 
 fn score(outcome: &Outcome, metric: &str) -> f64 {
-    Metric::find(OutcomeKind::Choices, metric)
-        .unwrap()
-        .item(outcome, &Filter::none(), &MatchRules::default())
-        .unwrap()
-        .0
+    let metric = Metric::find(OutcomeKind::Choices, metric).unwrap();
+    metric.item(outcome, &Filter::none(), &MatchRules::default()).unwrap().own(metric)
 }
 
 #[test]

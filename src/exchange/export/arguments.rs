@@ -40,6 +40,14 @@ impl Arguments {
         Self(vec![context.into(), writing.map_or(Python::None, generation)])
     }
 
+    /// The text that the harness hashes, where it is known.
+    pub fn first_text(&self) -> Option<&str> {
+        match self.0.first() {
+            Some(Python::Text(text)) => Some(text),
+            _ => None,
+        }
+    }
+
     /// A request of whose texts only the number is known.
     pub fn unknown(texts: usize) -> Self {
         Self(vec![Python::None; texts])

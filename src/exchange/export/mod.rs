@@ -16,6 +16,7 @@
 //!   the answer's letter or a constant;
 //! - `brier_score` of an item is its squared distance, and the score their mean: there an item has an index and a
 //!   printed array, which nothing reads back;
+//! - a text with a prefix is one argument with it, and hashed so; without the suite the hash is that of the prefix;
 //! - metrics that it does not know stand among the others; slices have no place.
 
 mod arguments;

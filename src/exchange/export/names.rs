@@ -2,7 +2,7 @@
 
 use super::python::Python;
 use crate::error::{Error, Result};
-use crate::metric::{Aggregation, Filter, Metric, Outcome, OutcomeKind};
+use crate::metric::{Aggregation, AnswerOutcome, Filter, ItemValue, Metric, Outcome, OutcomeKind};
 use crate::store::TaskRecord;
 
 /// A task with its metrics under the names that they are exported by.
@@ -79,12 +79,17 @@ impl ExportedMetric {
             Aggregation::ExpNegMean => "perplexity",
             Aggregation::ExpRatio => "weighted_perplexity",
             Aggregation::Ratio => "bits_per_byte",
+            // Functions of the same names.
+            Aggregation::Bleu | Aggregation::Chrf => self.metric.name,
         }
     }
 
-    /// What a sample holds: a value, or log-likelihood and weight; `None` where the item has none.
+    /// What a sample holds: a value, log-likelihood and weight, or reference and answer; `None` where the item has none.
     pub fn of_item(&self, outcome: &Outcome, filter: &Filter, record: &TaskRecord) -> Option<Python> {
-        let (value, weight) = self.metric.item(outcome, filter, &record.rules)?;
+        let (value, weight) = match self.metric.item(outcome, filter, &record.rules)? {
+            ItemValue::Weighted(value, weight) => (value, weight),
+            ItemValue::Bleu(_) | ItemValue::Chrf(_) => return reference_and_answer(outcome, filter),
+        };
         Some(match self.metric.aggregation {
             Aggregation::Ratio | Aggregation::ExpRatio => {
                 Python::List(vec![Python::Float(log_likelihood(outcome)?), Python::Int(weight as i128)])
@@ -93,6 +98,16 @@ impl ExportedMetric {
             _ => Python::Float(value),
         })
     }
+}
+
+/// What scores of a corpus are made of there. Several references stand in a list.
+fn reference_and_answer(outcome: &Outcome, filter: &Filter) -> Option<Python> {
+    let Outcome::Answer(AnswerOutcome { text, golds, .. }) = outcome else { return None };
+    let reference = match &golds[..] {
+        [gold] => Python::text(gold),
+        golds => Python::List(golds.iter().map(Python::text).collect()),
+    };
+    Some(Python::List(vec![reference, Python::text(filter.apply(text))]))
 }
 
 /// Of an item with one scored text.

@@ -65,10 +65,10 @@ impl Rebuilt {
                 let continuation = [prompt.continuation_delimiter(task.chat), target].concat();
                 Asked::one(Arguments::scored(&text(prompt)?, &continuation), Some(continuation))
             }
-            Question::Text { prefix, text, .. } if prefix.is_empty() => {
-                Asked::one(Arguments::text(text), Some(text.clone()))
+            // There, nothing stands before a text: what does here is shown with it.
+            Question::Text { prefix, text, .. } => {
+                Asked::one(Arguments::text(&[prefix.as_str(), text].concat()), Some(text.clone()))
             }
-            Question::Text { prefix, text, .. } => Asked::one(Arguments::scored(prefix, text), Some(text.clone())),
             Question::Generate { prompt, .. } => {
                 Asked::one(Arguments::written(&text(prompt)?, task.kind.writing()), None)
             }

@@ -62,9 +62,10 @@ impl TaskSamples<'_> {
         let filtered = filtered(outcome, &answers, filter);
         let item = |metric: &ExportedMetric| Some((metric.name.clone(), metric.of_item(outcome, filter, record)?));
         let values: Vec<(String, Python)> = self.task.metrics.iter().filter_map(item).collect();
+        let first_text = requests.first().and_then(Arguments::first_text);
         let hashes = [
             hash::sha256_hex(document.json(Some(DOCUMENT_INDENT)).as_bytes()),
-            sample.prompt_hash.clone(),
+            first_text.map_or_else(|| sample.prompt_hash.clone(), |text| hash::sha256_hex(text.as_bytes())),
             hash::sha256_hex(target.text().as_bytes()),
         ];
         let [doc_hash, prompt_hash, target_hash] = &hashes;

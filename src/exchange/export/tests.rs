@@ -74,6 +74,7 @@ name = "page"
 kind = "perplexity"
 data = { file = "page.jsonl" }
 text = "{{ text }}"
+prefix = "Told: "
 "##;
 
 const ROWS: [(&str, &str); 5] = [
@@ -190,9 +191,9 @@ fn sample(task: &str, item: &Item) -> Sample {
             let outcome = AnswerOutcome { text: "So: 12 4 ".to_owned(), tokens: 5, golds: golds.clone() };
             (prompt.text(), Outcome::Answer(outcome))
         }
-        Question::Text { text, words, bytes, .. } => {
+        Question::Text { prefix, words, bytes, .. } => {
             let outcome = RollingOutcome { log_probs: vec![-1.0, -0.5], words: *words, bytes: *bytes };
-            (text.clone(), Outcome::Rolling(outcome))
+            (prefix.clone(), Outcome::Rolling(outcome))
         }
     };
     Sample {
@@ -268,7 +269,9 @@ fn samples_have_what_was_asked_and_answered() {
 
     let page = lines(find(&exported, "page"));
     assert_eq!((&page[0]["target"], &page[0]["resps"]), (&json!("two  words"), &json!([["-1.5"]])));
-    assert_eq!(page[0]["arguments"], json!({"gen_args_0": {"arg_0": "two  words"}}));
+    // A text of theirs has nothing before it: ours is shown with it, and so is its hash.
+    assert_eq!(page[0]["arguments"], json!({"gen_args_0": {"arg_0": "Told: two  words"}}));
+    assert_eq!(page[0]["prompt_hash"], sha256_hex(b"Told: two  words"));
     assert_eq!((&page[0]["word_perplexity"], &page[0]["token_perplexity"]), (&json!([-1.5, 2]), &json!([-1.5, 2])));
 }
 

@@ -8,6 +8,18 @@ use super::toml_file::Toml;
 use super::yaml::{Node, Value};
 use crate::metric::{Metric, OutcomeKind};
 
+/// Metrics of written answers whose names the harness gives another number, or none.
+const OTHER_THERE: [&str; 8] = [
+    "f1",
+    "rouge1",
+    "rouge2",
+    "rougeL",
+    "rougeLsum",
+    "prefix_exact_match",
+    "quasi_exact_match",
+    "quasi_prefix_exact_match",
+];
+
 /// Longest answer when a task does not say.
 const DEFAULT_MAX_TOKENS: usize = 256;
 /// Names of the longest answer; the first that is there counts.
@@ -108,8 +120,10 @@ fn metric(reader: &mut Reader<'_>, output: Output, entry: &Node) -> Result<Strin
             return Err(name_at.type_name().to_owned());
         }
     };
-    let Some(metric) = Metric::find(output.outcome(), &name) else {
-        let known: Vec<&str> = Metric::of(output.outcome()).map(|metric| metric.name).collect();
+    let other = |metric: &Metric| metric.kind == OutcomeKind::Answer && OTHER_THERE.contains(&metric.name);
+    let Some(metric) = Metric::find(output.outcome(), &name).filter(|metric| !other(metric)) else {
+        let shared = Metric::of(output.outcome()).filter(|metric| !other(metric));
+        let known: Vec<&str> = shared.map(|metric| metric.name).collect();
         let message = format!("`metric_list`: the metric {name:?} is left out");
         reader.note(name_at, message, format!("of such tasks there are {}", known.join(", ")));
         return Err(name);
@@ -128,8 +142,13 @@ fn metric(reader: &mut Reader<'_>, output: Output, entry: &Node) -> Result<Strin
         reader.note(at, format!("`metric_list`: here {better} is better for {name:?}"), "a metric knows its direction");
     }
     // The harness looks at settings of metrics of written answers alone.
-    if output == Output::Generate {
+    if output == Output::Generate && name == "exact_match" {
         match_rules(reader, entry);
+    } else if output == Output::Generate {
+        for other in entry.entries().iter().filter(|other| !OWN_KEYS.contains(&other.key.as_str())) {
+            let message = format!("`metric_list`: `{}` of {name:?} is left out", other.key);
+            reader.notes.push(other.key_place.problem(message).help("the metric has its usual settings here"));
+        }
     }
     Ok(name)
 }
@@ -146,7 +165,7 @@ fn aggregation_agrees(at: &Node, metric: &str) -> bool {
         "brier_score" => &["brier_score", "mean"],
         _ => &["mean", "nanmean"],
     };
-    at.text().is_some_and(|name| usual.contains(&name))
+    at.text().is_some_and(|name| usual.contains(&name) || name == metric)
 }
 
 /// What exact_match ignores.

@@ -76,17 +76,22 @@ fn filters_are_carried_over_or_named() {
 
 #[test]
 fn metrics_are_carried_over_or_named() {
-    let exact = "metric_list:\n- metric: exact_match\n  aggregation: mean\n  higher_is_better: true\n  ignore_case: true\n  ignore_punctuation: false\n  regexes_to_ignore: [',', '\\$']\n- metric: !function u.rouge\n- metric: bleu\n";
+    let exact = "metric_list:\n- metric: exact_match\n  aggregation: mean\n  higher_is_better: true\n  ignore_case: true\n  ignore_punctuation: false\n  regexes_to_ignore: [',', '\\$']\n- metric: !function u.rouge\n- metric: no_such_score\n- metric: f1\n- metric: bleu\n  aggregation: bleu\n";
     let translation = translated(&format!("{WRITTEN}{exact}"));
     let rules = task(&translation.toml).rules;
     assert!(rules.ignore_case && !rules.ignore_punctuation && rules.delete.len() == 2);
+    let metrics: Vec<&str> = task(&translation.toml).metrics.iter().map(|metric| metric.name).collect();
+    assert_eq!(metrics, ["exact_match", "bleu"]);
     let notes = told(&translation.notes);
+    // The harness's `f1` is one of classes, not of words.
+    assert!(notes.contains("the metric \"f1\" is left out"), "{notes}");
     assert!(
-        notes.contains("Python function `u.rouge`") && notes.contains("the metric \"bleu\" is left out"),
+        notes.contains("Python function `u.rouge`") && notes.contains("the metric \"no_such_score\" is left out"),
         "{notes}"
     );
     assert!(
-        refused(&format!("{WRITTEN}metric_list: [{{metric: bleu}}]\n")).contains("none of its metrics is here: bleu")
+        refused(&format!("{WRITTEN}metric_list: [{{metric: no_such_score}}]\n"))
+            .contains("none of its metrics is here: no_such_score")
     );
     let choice = format!(
         "{CHOICE}doc_to_target: g\nmetric_list: [{{metric: acc, aggregation: median, higher_is_better: false}}]\n"

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::definition;
 use super::line::Logged;
 use super::samples::{Item, TaskSamples};
-use crate::metric::{Aggregation, Filter, MatchRules, Metric, Outcome, OutcomeKind};
+use crate::metric::{Aggregation, Filter, ItemValue, MatchRules, Metric, Outcome, OutcomeKind};
 
 /// These count tokens, of which the samples say nothing.
 const NEED_TOKENS: [&str; 2] = ["acc_per_token", "token_perplexity"];
@@ -120,9 +120,9 @@ fn logged_names(samples: &TaskSamples, filter: &str) -> Vec<String> {
 fn agree(samples: &TaskSamples, metric: &Metric, filter: &Filter, rules: &MatchRules) -> bool {
     let place = (filter.name.clone(), metric.name.to_owned());
     samples.items.iter().all(|item| match (item.logged.get(&place), metric.item(&item.outcome, filter, rules)) {
-        (Some(Logged::Number(theirs)), Some((ours, _))) => near(*theirs, ours),
+        (Some(Logged::Number(theirs)), Some(ItemValue::Weighted(ours, _))) => near(*theirs, ours),
         // Ours is the negative sum in the metric's unit.
-        (Some(Logged::Pair(sum, weight)), Some((ours, own_weight))) => {
+        (Some(Logged::Pair(sum, weight)), Some(ItemValue::Weighted(ours, own_weight))) => {
             let unit = if metric.aggregation == Aggregation::Ratio { std::f64::consts::LN_2 } else { 1.0 };
             near(-sum / unit, ours) && *weight == own_weight
         }
