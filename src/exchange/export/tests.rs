@@ -11,7 +11,7 @@ use crate::store::{DataFile, RUN_SCHEMA, Shard};
 use crate::suite::{DefinitionFile, Item, Question, Suite, read_suite};
 use crate::util::hash::sha256_hex;
 
-const SUITE: &str = r##"
+const SUITE: &str = r#"
 schema = "veval.suite/1"
 name = "planted"
 [defaults]
@@ -75,7 +75,7 @@ kind = "perplexity"
 data = { file = "page.jsonl" }
 text = "{{ text }}"
 prefix = "Told: "
-"##;
+"#;
 
 const ROWS: [(&str, &str); 5] = [
     (
