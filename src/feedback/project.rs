@@ -14,7 +14,7 @@ use crate::ckpt::Dtype;
 use crate::error::{Error, Result};
 use crate::kernels::tape::{Receiver, RowsOf, Tape};
 use crate::kernels::{Kernels, RawTensor, Reverse, View};
-use crate::model::{Decoder, Objective, Reach, Source, row_ranges};
+use crate::model::{Decoder, Objective, Place, Reach, Source, row_ranges};
 
 /// How gradients are projected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub struct ProjectedModule {
 /// Projected gradients of some items.
 #[derive(Debug, Clone)]
 pub struct Projected {
-    pub modules: Vec<ProjectedModule>,
-    pub projection: Projection,
+    /// Numbers of an item.
+    pub width: usize,
     /// `[items, modules, dim, dim]`
     pub values: Vec<f32>,
     /// One for each item.
@@ -46,54 +46,72 @@ pub struct Projected {
 }
 
 impl Projected {
-    /// Numbers of an item.
+    pub fn item(&self, index: usize) -> &[f32] {
+        &self.values[index * self.width..][..self.width]
+    }
+}
+
+/// A decoder with the projections of its linear maps.
+pub struct Projector<'a, K: Reverse> {
+    decoder: &'a Decoder<Tape<K>>,
+    projection: Projection,
+    modules: Vec<ProjectedModule>,
+    /// By the weight's number.
+    parts: Vec<Option<Part<K>>>,
+}
+
+impl<'a, K: Reverse> Projector<'a, K> {
+    /// For the wanted parameters that are weights of linear maps inside the blocks.
+    ///
+    /// # Errors
+    /// No such parameter.
+    pub fn new(decoder: &'a Decoder<Tape<K>>, wanted: impl Fn(&str) -> bool, projection: Projection) -> Result<Self> {
+        let kernels = decoder.kernels().inner();
+        let leaves = decoder.leaves();
+        let mut modules = Vec::new();
+        let mut places: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut parts = Vec::new();
+        for (number, source) in leaves.sources().iter().enumerate() {
+            let in_block = matches!(leaves.place(number), Place::Block(_));
+            if !in_block || !source.is_linear_map() || !wanted(&source.name) {
+                parts.push(None);
+                continue;
+            }
+            let module = *places.entry(&source.name).or_insert_with(|| {
+                let [out, input] = source.stored_map();
+                let name = decoder.relative_name(source.name.strip_suffix(".weight").unwrap_or(&source.name));
+                modules.push(ProjectedModule { name: name.to_owned(), out, input });
+                modules.len() - 1
+            });
+            parts.push(Some(Part::new(kernels, module, &modules[module], source, projection)?));
+        }
+        if modules.is_empty() {
+            return Err(Error::bad("expected at least one linear map among the parameters, found none"));
+        }
+        Ok(Self { decoder, projection, modules, parts })
+    }
+
+    /// In the order of their numbers in a projected gradient.
+    pub fn modules(&self) -> &[ProjectedModule] {
+        &self.modules
+    }
+
+    /// Numbers of a projected gradient.
     pub fn width(&self) -> usize {
         self.modules.len() * self.projection.dim * self.projection.dim
     }
 
-    pub fn item(&self, index: usize) -> &[f32] {
-        &self.values[index * self.width()..][..self.width()]
+    /// Gradients of the items' losses, from one pass. `memory`: bytes of activations that may be kept.
+    ///
+    /// # Errors
+    /// Losses without gradient, by item.
+    pub fn project(&self, items: &[Objective<'_>], memory: usize) -> Result<Projected> {
+        let width = self.width();
+        let mut rows =
+            Rows { projector: self, ranges: row_ranges(items), values: vec![0f32; items.len() * width], width };
+        let reversed = self.decoder.reverse(items, Reach { memory, ..Reach::default() }, &mut rows)?;
+        Ok(Projected { width, values: rows.values, losses: reversed.losses })
     }
-}
-
-/// Gradients of the items' losses with respect to the wanted parameters that are weights of linear maps inside the
-/// blocks, projected on both sides. `memory`: bytes of activations that may be kept.
-///
-/// # Errors
-/// No such parameter; losses without gradient, by item.
-pub fn project<K: Reverse + 'static>(
-    decoder: &Decoder<Tape<K>>,
-    items: &[Objective<'_>],
-    wanted: impl Fn(&str) -> bool,
-    projection: Projection,
-    memory: usize,
-) -> Result<Projected> {
-    let kernels = decoder.kernels().inner();
-    let mut modules = Vec::new();
-    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut parts = Vec::new();
-    for (number, source) in decoder.leaves().sources().iter().enumerate() {
-        let in_block = matches!(decoder.leaves().place(number), crate::model::Place::Block(_));
-        if !in_block || !source.is_linear_map() || !wanted(&source.name) {
-            parts.push(None);
-            continue;
-        }
-        let module = *places.entry(&source.name).or_insert_with(|| {
-            let [out, input] = source.stored_map();
-            let name = decoder.relative_name(source.name.strip_suffix(".weight").unwrap_or(&source.name));
-            modules.push(ProjectedModule { name: name.to_owned(), out, input });
-            modules.len() - 1
-        });
-        parts.push(Some(Part::new(kernels, module, &modules[module], source, projection)?));
-    }
-    if modules.is_empty() {
-        return Err(Error::bad("expected at least one linear map among the parameters, found none"));
-    }
-    let width = modules.len() * projection.dim * projection.dim;
-    let values = vec![0f32; items.len() * width];
-    let mut projector = Projector { kernels, parts, ranges: row_ranges(items), dim: projection.dim, width, values };
-    let reversed = decoder.reverse(items, Reach { memory, ..Reach::default() }, &mut projector)?;
-    Ok(Projected { modules, projection, values: projector.values, losses: reversed.losses })
 }
 
 /// The matrices of one weight: of its module's, the columns that belong to its outputs.
@@ -125,24 +143,22 @@ impl<K: Kernels> Part<K> {
     }
 }
 
-struct Projector<'a, K: Reverse> {
-    kernels: &'a K,
-    /// By the weight's number.
-    parts: Vec<Option<Part<K>>>,
+/// Receives the rows of one pass.
+struct Rows<'a, K: Reverse> {
+    projector: &'a Projector<'a, K>,
     ranges: Vec<Range<usize>>,
-    dim: usize,
-    width: usize,
     values: Vec<f32>,
+    width: usize,
 }
 
-impl<K: Reverse> Receiver<K> for Projector<'_, K> {
+impl<K: Reverse> Receiver<K> for Rows<'_, K> {
     fn wants(&self, weight: usize) -> bool {
-        self.parts[weight].is_some()
+        self.projector.parts[weight].is_some()
     }
 
     fn linear(&mut self, weight: usize, input: &K::Array, rows: &RowsOf<'_, K>) -> Result<()> {
-        let Some(part) = &self.parts[weight] else { return Ok(()) };
-        let k = self.kernels;
+        let Some(part) = &self.projector.parts[weight] else { return Ok(()) };
+        let k = self.projector.decoder.kernels().inner();
         let (left, right) = (k.linear(rows.gradient, &part.left, None)?, k.linear(input, &part.right, None)?);
         for (item, range) in self.ranges.iter().enumerate() {
             let range = rows.among(range);
@@ -150,7 +166,7 @@ impl<K: Reverse> Receiver<K> for Projector<'_, K> {
                 continue;
             }
             let product = k.host(&k.outer(&left, &right, range)?)?.values;
-            let own = &mut self.values[item * self.width + part.module * product.len()..][..self.dim * self.dim];
+            let own = &mut self.values[item * self.width + part.module * product.len()..][..product.len()];
             own.iter_mut().zip(product).for_each(|(sum, value)| *sum += value);
         }
         Ok(())

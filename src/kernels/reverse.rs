@@ -8,7 +8,7 @@ use crate::error::Result;
 /// Gradients of the operations of [`Kernels`]. Names and shapes are theirs; `dy` is the gradient of a loss with respect
 /// to the operation's result, and what is returned is the gradient with respect to its arguments. Operations whose
 /// reverse is made of others (a sum, a product, a turn) are not here; [`super::tape`] puts them together.
-pub trait Reverse: Kernels {
+pub trait Reverse: Kernels + 'static {
     /// `W^T`: the weight that carries a gradient back through `x W^T`.
     fn transposed(&self, weight: &Self::Matrix) -> Result<Self::Matrix>;
 

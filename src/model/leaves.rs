@@ -56,6 +56,11 @@ impl Leaves {
         &self.sources
     }
 
+    /// How many blocks there are.
+    pub fn blocks(&self) -> usize {
+        self.blocks.len() - 1
+    }
+
     pub fn place(&self, number: usize) -> Place {
         match self.blocks.iter().rposition(|&first| first <= number) {
             None => Place::Embedding,

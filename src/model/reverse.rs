@@ -56,7 +56,7 @@ struct Segment<K: Reverse> {
     sites: BTreeMap<Site, Node<K>>,
 }
 
-impl<K: Reverse + 'static> Decoder<Tape<K>> {
+impl<K: Reverse> Decoder<Tape<K>> {
     /// Losses of several items and their gradients. Weights' gradients go to the receiver, in the order of the walk: from
     /// the head down, every item's rows in the order of the items.
     ///

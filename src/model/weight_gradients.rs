@@ -28,7 +28,7 @@ pub struct WeightGradients<'a, K: Reverse> {
     sums: BTreeMap<usize, K::Array>,
 }
 
-impl<'a, K: Reverse + 'static> WeightGradients<'a, K> {
+impl<'a, K: Reverse> WeightGradients<'a, K> {
     /// For the weights that are cut from parameters of which `wanted` says so, by name.
     pub fn new(decoder: &'a Decoder<Tape<K>>, wanted: impl Fn(&str) -> bool, summed: Summed) -> Self {
         let leaves = decoder.leaves();
@@ -74,7 +74,7 @@ impl<'a, K: Reverse + 'static> WeightGradients<'a, K> {
     }
 }
 
-impl<K: Reverse + 'static> Receiver<K> for WeightGradients<'_, K> {
+impl<K: Reverse> Receiver<K> for WeightGradients<'_, K> {
     fn wants(&self, weight: usize) -> bool {
         self.wanted[weight]
     }

@@ -13,7 +13,7 @@ use crate::suite::{Item, Lengths, Prompt, Question, Task, Tokenise, Writing};
 use crate::text::{Message, Pair, Tokenizer, encode_by_length, encode_by_offsets};
 use crate::util::{hash, parallel};
 
-use super::prepare::Prepared;
+use super::prepare::{Prepared, PreparedTask};
 
 /// After this many bad items the rest is not named.
 const MAX_PROBLEMS: usize = 20;
@@ -79,8 +79,7 @@ pub fn encode(prepared: &Prepared, tokenizer: &Tokenizer, max_length: usize, thr
         prepared.tasks.iter().enumerate().flat_map(|(t, task)| (0..task.items.len()).map(move |i| (t, i))).collect();
     let encoded = parallel::map(&places, threads, |&(task, item)| {
         let prepared = &prepared.tasks[task];
-        let encoder =
-            Encoder { tokenizer, task: &prepared.task, max_length, unconditional: prepared.needs_unconditional() };
+        let encoder = Encoder::new(tokenizer, prepared, max_length);
         let name = || format!("task {}, item {}", prepared.task.name, prepared.items[item].row);
         encoder.item(task, item, &prepared.items[item]).map_err(|e| e.at(name()))
     });
@@ -105,14 +104,30 @@ fn too_long(task: &Task, max_length: usize) -> Option<Diagnostic> {
     (max_tokens >= max_length).then(|| Diagnostic::new(problem()).at(format!("task {}", task.name)))
 }
 
-struct Encoder<'a> {
+/// The rules of one task under one tokenizer.
+pub(super) struct Encoder<'a> {
     tokenizer: &'a Tokenizer,
     task: &'a Task,
     max_length: usize,
     unconditional: bool,
 }
 
-impl Encoder<'_> {
+impl<'a> Encoder<'a> {
+    pub fn new(tokenizer: &'a Tokenizer, prepared: &'a PreparedTask, max_length: usize) -> Self {
+        Self { tokenizer, task: &prepared.task, max_length, unconditional: prepared.needs_unconditional() }
+    }
+
+    /// The request that scores an answer behind a prompt.
+    pub fn behind(&self, prompt: &Prompt, answer: &str) -> Result<Request> {
+        let continuation = [prompt.continuation_delimiter(self.task.chat), answer].concat();
+        Ok(self.scored(&context(self.tokenizer, self.task.chat, prompt)?, &continuation)?.0)
+    }
+
+    /// The request that scores a text.
+    pub fn text(&self, prefix: &str, text: &str) -> Result<Request> {
+        if prefix.is_empty() { self.roll(text) } else { Ok(self.scored(prefix, text)?.0) }
+    }
+
     fn item(&self, task: usize, index: usize, item: &Item) -> Result<EncodedItem> {
         let mut encoded =
             EncodedItem { task, item: index, requests: Vec::new(), prompt_hash: String::new(), truncated: 0 };
@@ -159,9 +174,17 @@ impl Encoder<'_> {
         Ok(encoded)
     }
 
-    /// A score request, cut from the left to one more token than the longest input: the last token is never an input.
-    /// The peer stops the run at a continuation that is longer than that; here it is scored like a rolling text.
     fn score(&self, context: &str, continuation: &str, encoded: &mut EncodedItem) -> Result<()> {
+        let (request, truncated) = self.scored(context, continuation)?;
+        encoded.requests.push(request);
+        encoded.truncated += truncated;
+        Ok(())
+    }
+
+    /// A score request, cut from the left to one more token than the longest input (the last token is never an input),
+    /// and how many tokens were cut. The peer stops the run at a continuation that is longer than that; here it is scored
+    /// like a rolling text.
+    fn scored(&self, context: &str, continuation: &str) -> Result<(Request, usize)> {
         let Pair { tokens, start } = match self.task.profile.tokenise {
             Tokenise::ByLength => encode_by_length(self.tokenizer, context, continuation)?,
             Tokenise::ByOffsets => encode_by_offsets(self.tokenizer, context, continuation)?,
@@ -169,15 +192,11 @@ impl Encoder<'_> {
         let continuation = tokens.len() - start;
         if continuation > self.max_length {
             // It does not fit even without its context: window by window, from the token before it.
-            encoded.truncated += start - 1;
             let windows = windows(continuation, self.max_length);
-            encoded.requests.push(Request::plain(&tokens[start - 1..], Ask::Roll { windows }));
-            return Ok(());
+            return Ok((Request::plain(&tokens[start - 1..], Ask::Roll { windows }), start - 1));
         }
         let excess = tokens.len().saturating_sub(self.max_length + 1);
-        encoded.truncated += excess;
-        encoded.requests.push(Request::score(&tokens[excess..], start - excess));
-        Ok(())
+        Ok((Request::score(&tokens[excess..], start - excess), excess))
     }
 
     /// Disjoint windows in which each token is predicted once; the first starts from the prefix token, later ones

@@ -9,6 +9,7 @@
 //!                  samples.jsonl ◄── Outcome, metrics ◄── responses, item by item ◄────────┘
 //! ```
 
+mod answers;
 mod encode;
 mod event;
 mod execute;
@@ -19,6 +20,7 @@ mod recorder;
 mod score;
 mod series;
 
+pub use answers::{RightAnswer, right_answers};
 pub use encode::{Encoded, EncodedItem, context, encode};
 pub use event::{Event, Events, Silent};
 pub use execute::{Outcomes, RunOptions, run_checkpoint};

@@ -3,6 +3,7 @@
 #![expect(clippy::format_collect, reason = "rows of small files")]
 
 mod bad_input;
+mod exchange;
 #[cfg(feature = "hub")]
 mod hub;
 #[cfg(feature = "hub")]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use veval::feedback::{Projection, Scale, Side, project, rademacher};
+use veval::feedback::{Projection, Projector, Scale, Side, rademacher};
 use veval::kernels::View;
 use veval::kernels::cpu::Cpu;
 use veval::kernels::tape::Tape;
@@ -47,7 +47,8 @@ fn are_whole_gradients_projected_for_every_family() {
         let items = items(&tokens);
         let model = open(&path, Tape::new(Cpu::new(veval::kernels::cpu::Isa::best(), 2)));
         let decoder = &model.decoder;
-        let ours = project(decoder, &items, |_| true, projection, MEMORY).unwrap();
+        let projector = Projector::new(decoder, |_| true, projection).unwrap();
+        let ours = projector.project(&items, MEMORY).unwrap();
         let maps: BTreeMap<&str, bool> = decoder
             .leaves()
             .sources()
@@ -58,14 +59,14 @@ fn are_whole_gradients_projected_for_every_family() {
             })
             .map(|(_, source)| (source.name.as_str(), matches!(source.view, View::Columns { .. })))
             .collect();
-        assert_eq!(maps.len(), ours.modules.len(), "{name}");
+        assert_eq!(maps.len(), projector.modules().len(), "{name}");
         for (index, item) in items.iter().enumerate() {
             let mut weights = WeightGradients::new(decoder, |_| true, Summed::Pass);
             let reach = Reach { memory: MEMORY, ..Reach::default() };
             let losses = decoder.reverse(std::slice::from_ref(item), reach, &mut weights).unwrap().losses;
             assert_eq!(losses[0].to_bits(), ours.losses[index].to_bits());
             let whole = weights.into_parameters().unwrap();
-            for (module, values) in ours.modules.iter().zip(ours.item(index).chunks(25)) {
+            for (module, values) in projector.modules().iter().zip(ours.item(index).chunks(25)) {
                 let full = whole.keys().find(|key| decoder.relative_name(key) == format!("{}.weight", module.name));
                 let full = full.unwrap_or_else(|| panic!("{name}: no parameter of {}", module.name));
                 let wanted = projected(&module.name, &whole[full], maps[full.as_str()], projection);
@@ -87,10 +88,11 @@ fn an_item_alone_has_the_bits_that_it_has_in_a_batch() {
     let items = items(&tokens);
     let of = |items: &[Objective<'_>], threads: usize, memory: usize| {
         let model = open(&path, Tape::new(Cpu::new(veval::kernels::cpu::Isa::best(), threads)));
-        project(&model.decoder, items, |name| name.contains("mlp"), projection, memory).unwrap()
+        let projector = Projector::new(&model.decoder, |name| name.contains("mlp"), projection).unwrap();
+        assert!(projector.modules().iter().all(|module| module.name.contains("mlp")));
+        projector.project(items, memory).unwrap()
     };
     let batch = of(&items, 2, MEMORY);
-    assert!(batch.modules.iter().all(|module| module.name.contains("mlp")));
     for (index, item) in items.iter().enumerate() {
         let alone = of(std::slice::from_ref(item), 1, 0);
         let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
@@ -102,9 +104,8 @@ fn an_item_alone_has_the_bits_that_it_has_in_a_batch() {
 #[test]
 fn parameters_without_a_linear_map_are_refused() {
     let (_, path) = &cases()[0];
-    let tokens = expected(path).tokens;
     let model = open(path, Tape::new(Cpu::default()));
     let projection = Projection { dim: 4, scale: Scale::Jl };
-    let error = project(&model.decoder, &items(&tokens), |name| name.contains("norm"), projection, 0).unwrap_err();
+    let error = Projector::new(&model.decoder, |name| name.contains("norm"), projection).err().unwrap();
     assert!(error.to_string().contains("at least one linear map"), "{error}");
 }

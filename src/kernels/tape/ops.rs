@@ -39,7 +39,7 @@ impl<K: Reverse> Tape<K> {
     }
 }
 
-impl<K: Reverse + 'static> Kernels for Tape<K> {
+impl<K: Reverse> Kernels for Tape<K> {
     type Array = Node<K>;
     type Raw = K::Raw;
     type Matrix = Arc<TapeMatrix<K>>;
