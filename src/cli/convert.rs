@@ -6,13 +6,20 @@ use super::print;
 use crate::error::{Error, Result};
 use crate::model::{FloatType, GgufType, to_folder, to_gguf};
 
+/// Endings of files of weights that are not written by themselves.
+const OTHER_FILES: [&str; 4] = ["safetensors", "bin", "pt", "pth"];
+
 pub(super) fn convert(arguments: &ConvertArguments) -> Result<()> {
     let ConvertArguments { checkpoint, out, to } = arguments;
     if out.exists() {
         return Err(Error::bad("expected a name that is free, found something").in_file(out).help("remove it first"));
     }
+    let ends = |end: &str| out.extension().is_some_and(|found| found.eq_ignore_ascii_case(end));
+    if OTHER_FILES.into_iter().any(ends) {
+        return Err(Error::bad("expected a name that ends in .gguf, or that of a folder").in_file(out));
+    }
     let address = here(checkpoint)?;
-    if out.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf")) {
+    if ends("gguf") {
         let gguf_type = match to.unwrap_or(ConvertType::F16) {
             ConvertType::F32 => GgufType::F32,
             ConvertType::F16 => GgufType::F16,

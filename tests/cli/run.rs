@@ -196,7 +196,7 @@ fn a_converted_checkpoint_scores_as_before() {
     assert!(manifest.contains("\"Q8_0\""), "run.json says what stays packed: {manifest}");
     let bad = [
         (bench.veval(&["convert", checkpoint, "f32.gguf"]), "a name that is free"),
-        (bench.veval(&["convert", checkpoint, "f32.txt"]), "a name that ends in .gguf"),
+        (bench.veval(&["convert", checkpoint, "f32.safetensors"]), "a name that ends in .gguf"),
         (bench.veval(&["convert", "nowhere", "x.gguf"]), "nowhere"),
     ];
     for (ran, message) in bad {
