@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::address::is_llama2c;
 use super::gguf::{GgufFile, is_gguf};
+use super::llama2c::Llama2cFile;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::util::files;
@@ -22,16 +24,24 @@ pub struct Config {
 }
 
 impl Config {
-    /// Of a folder or of a GGUF file.
+    /// Of a folder, or what a GGUF or llama2.c file says in its place.
     pub fn read(checkpoint: &Path) -> Result<Self> {
+        let of_file = |values| Self { path: checkpoint.to_path_buf(), values };
         if is_gguf(checkpoint) {
-            return Ok(Self { path: checkpoint.to_path_buf(), values: GgufFile::open(checkpoint)?.config()? });
+            return Ok(of_file(GgufFile::open(checkpoint)?.config()?));
         }
-        let path = checkpoint.join("config.json");
-        let text = files::read_text(&path, MAX_CONFIG_BYTES)?;
+        if is_llama2c(checkpoint) {
+            return Ok(of_file(Llama2cFile::open(checkpoint)?.config()));
+        }
+        Self::of_file(&checkpoint.join("config.json"))
+    }
+
+    /// A JSON file with an object.
+    pub(super) fn of_file(path: &Path) -> Result<Self> {
+        let text = files::read_text(path, MAX_CONFIG_BYTES)?;
         let values = serde_json::from_str::<Map<String, Value>>(&text)
-            .map_err(|e| Error::bad(format!("expected a JSON object: {e}")).in_file(&path))?;
-        Ok(Self { path, values })
+            .map_err(|e| Error::bad(format!("expected a JSON object: {e}")).in_file(path))?;
+        Ok(Self { path: path.to_path_buf(), values })
     }
 
     /// The `model_type`, which names the family.

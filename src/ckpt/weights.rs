@@ -8,7 +8,10 @@ use std::path::{Component, Path, PathBuf};
 use safetensors::tensor::Metadata;
 use serde_json::Value;
 
+use super::adapter::{Change, Laid, Start};
+use super::address::is_llama2c;
 use super::gguf::{self, GgufFile, Quant, is_gguf};
+use super::llama2c::{self, Llama2cFile};
 use super::torch::{TorchDtype, TorchError, TorchFile};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
@@ -92,6 +95,15 @@ pub struct TensorInfo {
     place: Place,
 }
 
+impl TensorInfo {
+    /// Bytes that are held at once while it is read, the result included.
+    pub(crate) fn reading(&self) -> Option<usize> {
+        let bytes = self.dtype?.size(self.shape.iter().product());
+        // The sum, what is added, and the bytes of either.
+        Some(if matches!(self.place, Place::Changed) { 3 * bytes } else { bytes })
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Place {
     /// As it is wanted.
@@ -100,8 +112,20 @@ enum Place {
         bytes: usize,
     },
     Gguf(gguf::Place),
+    Llama2c(llama2c::Place),
     /// In the PyTorch file of the same number.
     Torch,
+    /// Something was laid on the base's tensor.
+    Changed,
+}
+
+/// An addition, and what it changes.
+#[derive(Debug)]
+struct Overlay {
+    addition: WeightFiles,
+    changes: BTreeMap<String, Change>,
+    /// Tensors of the base as they are without it.
+    originals: BTreeMap<String, TensorInfo>,
 }
 
 /// All tensors of a checkpoint, by name.
@@ -111,16 +135,29 @@ pub struct WeightFiles {
     /// PyTorch files, in place of `files`.
     torch: Vec<(PathBuf, TorchFile)>,
     tensors: BTreeMap<String, TensorInfo>,
+    overlay: Option<Box<Overlay>>,
 }
 
 impl WeightFiles {
-    /// Opens a GGUF file, or what a folder has: `model.safetensors`, else `pytorch_model.bin`, whole or as the shards that
-    /// an index beside it names. Reads the headers.
-    pub fn open(folder: &Path) -> Result<Self> {
-        if is_gguf(folder) {
-            return Self::open_gguf(folder);
+    /// Opens a GGUF or llama2.c file, or what a folder has: `model.safetensors`, else `pytorch_model.bin`, whole or as the
+    /// shards that an index beside it names. Reads the headers.
+    pub fn open(checkpoint: &Path) -> Result<Self> {
+        if is_gguf(checkpoint) {
+            return Self::open_gguf(checkpoint);
         }
-        for (name, open) in FORMATS {
+        if is_llama2c(checkpoint) {
+            return Self::open_llama2c(checkpoint);
+        }
+        Self::open_folder(checkpoint, FORMATS)
+    }
+
+    /// Opens the weights of a PEFT folder.
+    pub(super) fn open_adapter(folder: &Path) -> Result<Self> {
+        Self::open_folder(folder, ADAPTER_FORMATS)
+    }
+
+    fn open_folder(folder: &Path, formats: Formats) -> Result<Self> {
+        for (name, open) in formats {
             let (single, index) = (folder.join(name), folder.join(format!("{name}.index.json")));
             if single.exists() {
                 return open(&[single]);
@@ -129,7 +166,7 @@ impl WeightFiles {
                 return Self::open_listed(folder, &index, open);
             }
         }
-        let names: Vec<String> = FORMATS.iter().map(|(name, _)| format!("{name} or {name}.index.json")).collect();
+        let names: Vec<String> = formats.iter().map(|(name, _)| format!("{name} or {name}.index.json")).collect();
         Err(Error::bad(format!("expected {}, found none", names.join(", "))).in_file(folder))
     }
 
@@ -157,7 +194,32 @@ impl WeightFiles {
     }
 
     fn empty() -> Self {
-        Self { files: Vec::new(), torch: Vec::new(), tensors: BTreeMap::new() }
+        Self { files: Vec::new(), torch: Vec::new(), tensors: BTreeMap::new(), overlay: None }
+    }
+
+    /// The same with an addition laid on it: whatever is changed is f32, or, if it is replaced only, of the type in which
+    /// the addition has it.
+    pub(crate) fn with(mut self, laid: Laid) -> Self {
+        let Laid { files: addition, changes, .. } = laid;
+        let mut originals = BTreeMap::new();
+        for (name, change) in &changes {
+            let from = match &change.start {
+                // The head of a base that had none starts from the embedding.
+                Start::Base(from) => originals.get(from).or_else(|| self.tensors.get(from)),
+                Start::Addition(from) => addition.get(from),
+            };
+            let Some(from) = from.cloned() else { continue };
+            let mut info = TensorInfo { place: Place::Changed, ..from };
+            if change.plus.is_some() && info.dtype != Some(Dtype::F32) {
+                info.widened_from = info.dtype.map(Dtype::name);
+                info.dtype = Some(Dtype::F32);
+            }
+            if let Some(original) = self.tensors.insert(name.clone(), info) {
+                originals.insert(name.clone(), original);
+            }
+        }
+        self.overlay = Some(Box::new(Overlay { addition, changes, originals }));
+        self
     }
 
     fn open_torch(paths: &[PathBuf]) -> Result<Self> {
@@ -205,6 +267,18 @@ impl WeightFiles {
         Ok(Self { files: vec![(path.to_path_buf(), file)], tensors, ..Self::empty() })
     }
 
+    fn open_llama2c(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
+        let info = |llama2c::Tensor { name, shape, place }: llama2c::Tensor| {
+            let dtype_name = place.stored().to_owned();
+            let widened_from = place.widened_from();
+            let place = Place::Llama2c(place);
+            (name, TensorInfo { dtype: Some(Dtype::F32), dtype_name, widened_from, shape, file: 0, place })
+        };
+        let tensors = Llama2cFile::open(path)?.tensors().into_iter().map(info).collect();
+        Ok(Self { files: vec![(path.to_path_buf(), file)], tensors, ..Self::empty() })
+    }
+
     fn open_safetensors(paths: &[PathBuf]) -> Result<Self> {
         let mut this = Self::empty();
         let mut problems = Vec::new();
@@ -246,16 +320,48 @@ impl WeightFiles {
 
     /// The file that holds a tensor.
     pub fn file_of(&self, info: &TensorInfo) -> &Path {
-        match info.place {
-            Place::Torch => &self.torch[info.file].0,
-            Place::Plain { .. } | Place::Gguf(_) => &self.files[info.file].0,
+        match (&info.place, &self.overlay) {
+            (Place::Changed, Some(overlay)) => overlay.addition.first_file(),
+            (Place::Torch, _) => &self.torch[info.file].0,
+            _ => &self.files[info.file].0,
         }
+    }
+
+    fn first_file(&self) -> &Path {
+        let paths = self.files.iter().map(|(path, _)| path).chain(self.torch.iter().map(|(path, _)| path));
+        paths.map(PathBuf::as_path).next().unwrap_or(Path::new(""))
     }
 
     /// The raw little-endian bytes of a tensor.
     pub fn read_bytes(&self, name: &str) -> Result<Vec<u8>> {
         let info =
             self.get(name).ok_or_else(|| Error::internal(format!("tensor {name} was not checked before reading")))?;
+        match (&info.place, &self.overlay) {
+            (Place::Changed, Some(overlay)) => self.read_changed(name, info, overlay),
+            _ => self.read_stored(name, info),
+        }
+    }
+
+    fn read_changed(&self, name: &str, info: &TensorInfo, overlay: &Overlay) -> Result<Vec<u8>> {
+        let Overlay { addition, changes, originals } = overlay;
+        let gone = |name: &str| Error::internal(format!("tensor {name} vanished"));
+        let change = changes.get(name).ok_or_else(|| gone(name))?;
+        let (bytes, dtype) = match &change.start {
+            Start::Addition(from) => (addition.read_bytes(from)?, addition.get(from).and_then(|info| info.dtype)),
+            Start::Base(from) => {
+                let info = originals.get(from).or_else(|| self.get(from)).ok_or_else(|| gone(from))?;
+                (self.read_stored(from, info)?, info.dtype)
+            }
+        };
+        let Some(plus) = &change.plus else { return Ok(bytes) };
+        let mut values = widen(dtype.ok_or_else(|| gone(name))?, &bytes);
+        drop(bytes);
+        plus.apply(&mut values, &info.shape, addition)?;
+        Ok(values.iter().flat_map(|value| value.to_le_bytes()).collect())
+    }
+
+    /// What a file of this checkpoint itself has.
+    fn read_stored(&self, name: &str, info: &TensorInfo) -> Result<Vec<u8>> {
         let path = self.file_of(info);
         let read = match &info.place {
             Place::Plain { offset, bytes } => {
@@ -263,10 +369,12 @@ impl WeightFiles {
                 self.files[info.file].1.read_exact_at(&mut buffer, *offset).map(|()| buffer)
             }
             Place::Gguf(place) => place.read(&self.files[info.file].1),
+            Place::Llama2c(place) => place.read(&self.files[info.file].1),
             Place::Torch => {
                 let read = self.torch[info.file].1.read(name);
                 return read.map_err(|TorchError { message, at }| Error::bad(message).in_file(path).at(at));
             }
+            Place::Changed => return Err(Error::internal(format!("tensor {name} has no place of its own"))),
         };
         read.map_err(|e| Error::io("read", path, &e).at(format!("tensor {name}")))
     }
@@ -276,8 +384,19 @@ impl WeightFiles {
 type Opener = fn(&[PathBuf]) -> Result<WeightFiles>;
 
 /// Names of weights in a folder, the preferred first.
-const FORMATS: [(&str, Opener); 2] =
+type Formats = [(&'static str, Opener); 2];
+
+const FORMATS: Formats =
     [("model.safetensors", WeightFiles::open_safetensors), ("pytorch_model.bin", WeightFiles::open_torch)];
+
+const ADAPTER_FORMATS: Formats =
+    [("adapter_model.safetensors", WeightFiles::open_safetensors), ("adapter_model.bin", WeightFiles::open_torch)];
+
+/// Whether [`WeightFiles::open`] finds something at a path.
+pub(super) fn has_weights(path: &Path) -> bool {
+    let there = |name: &str| path.join(name).exists() || path.join(format!("{name}.index.json")).exists();
+    is_gguf(path) || is_llama2c(path) || FORMATS.iter().any(|(name, _)| there(name))
+}
 
 fn twice(path: &Path, name: &str) -> Diagnostic {
     Diagnostic::new("expected one tensor of this name, found it in two shards")

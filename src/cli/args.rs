@@ -31,7 +31,7 @@ pub(super) enum Verb {
     Protocols(ProtocolsArguments),
     /// Bring data sets and models here
     Data(DataArguments),
-    /// Write a checkpoint as a GGUF file
+    /// Write a checkpoint in another format: GGUF, or a Hugging Face folder
     Convert(ConvertArguments),
     /// Take in results of other tools: lm-evaluation-harness, tables, task files
     Import(ImportArguments),
@@ -54,12 +54,17 @@ Examples:
       score one checkpoint; results in runs/core/step1000/ and runs/core/report.html
   veval run suites/core.toml ckpts/ --data-dir data --task mmlu --limit 100
       score every checkpoint under ckpts/ that has no such score yet, MMLU only, 100 items a subject
-  veval run my.toml ckpts/step1000 --format json | jq '.[] | select(.metric == \"acc\")'")]
+  veval run my.toml ckpts/step1000 --format json | jq '.[] | select(.metric == \"acc\")'
+  veval run my.toml base+adapter
+      a PEFT LoRA adapter laid on its base; base+adapters/ is the series of all adapters in a folder
+  veval run my.toml base+delta
+      weights that are added to those of the base; base+delta:DIR where DIR is a complete checkpoint itself")]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct RunArguments {
     /// The suite, a TOML file
     pub suite: PathBuf,
-    /// Hugging Face checkpoint folders, folders of them, or addresses such as hf://model/owner/name@revision
+    /// Checkpoints: Hugging Face folders, GGUF or llama2.c files, folders of them, or addresses such as
+    /// hf://model/owner/name@revision; BASE+ADAPTER lays an adapter on one
     #[arg(required = true, value_name = "CKPT")]
     pub checkpoints: Vec<PathBuf>,
     /// Where results go
@@ -225,21 +230,29 @@ pub(super) struct GcArguments {
 #[command(after_long_help = "\
 Examples:
   veval convert ckpts/step1000 step1000.gguf
-  veval convert ckpts/step1000 step1000-q8_0.gguf --type q8_0")]
+  veval convert ckpts/step1000 step1000-q8_0.gguf --type q8_0
+  veval convert model-Q4_K_M.gguf model-folder
+      weights as f32 in safetensors, config.json and tokenizer, as transformers loads them
+  veval convert stories260K.bin stories260K
+      a llama2.c file with its tokenizer (tok512.bin or tokenizer.bin) beside it
+  veval convert ckpts/step1000+adapters/checkpoint-200 merged --type bf16
+      the adapter merged into its base")]
 pub(super) struct ConvertArguments {
-    /// A checkpoint folder (safetensors or pytorch_model.bin), or a GGUF file
+    /// A checkpoint folder (safetensors or pytorch_model.bin), a GGUF or llama2.c file, or BASE+ADAPTER
     pub checkpoint: PathBuf,
-    /// The file to be written, which must not exist
+    /// What to write, which must not exist: a file NAME.gguf, else a folder
     pub out: PathBuf,
-    /// Element type of the matrices; norms and biases are f32
-    #[arg(long = "type", value_enum, default_value_t = ConvertType::F16)]
-    pub to: ConvertType,
+    /// Element type: f32, f16 or q8_0 of a GGUF file's matrices (norms and biases are f32) [default: f16]; f32, f16 or
+    /// bf16 of everything in a folder [default: f32]
+    #[arg(long = "type", value_enum)]
+    pub to: Option<ConvertType>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(super) enum ConvertType {
     F32,
     F16,
+    Bf16,
     #[value(name = "q8_0")]
     Q8_0,
 }

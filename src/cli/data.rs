@@ -1,13 +1,13 @@
 //! `veval data`: what the hub has, here.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::args::{DataArguments, DataVerb, PullArguments};
 use super::downloads::Downloads;
 use super::print;
 use super::run::{read, stop_when_interrupted};
-use crate::ckpt::{CheckpointRef, discover, fetch};
+use crate::ckpt::{self, CheckpointRef, discover, discover_one, fetch};
 use crate::data::addresses;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
@@ -79,9 +79,9 @@ pub(super) fn checkpoints(path: &Path, quiet: bool) -> Result<Vec<CheckpointRef>
 }
 
 /// The one checkpoint that an argument stands for, on this machine.
-pub(super) fn here(path: &Path) -> Result<PathBuf> {
+pub(super) fn here(path: &Path) -> Result<ckpt::Address> {
     match path.to_str().filter(|text| is_address(text)) {
-        Some(_) => Ok(checkpoints(path, false)?.swap_remove(0).path),
-        None => Ok(path.to_path_buf()),
+        Some(_) => Ok(checkpoints(path, false)?.swap_remove(0).address),
+        None => Ok(discover_one(path)?.address),
     }
 }

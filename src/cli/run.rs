@@ -27,7 +27,7 @@ const MAX_DEFINITION_BYTES: u64 = 16 << 20;
 pub(super) fn run(arguments: &RunArguments) -> Result<()> {
     let threads = arguments.threads.map_or_else(ctx::cores, usize::from);
     let (suite, checkpoints) = both(read(&arguments.suite), all_checkpoints(arguments))?;
-    let headers = checkpoints.iter().filter_map(|(checkpoint, _)| check(&checkpoint.path).err());
+    let headers = checkpoints.iter().filter_map(|(checkpoint, _)| check(&checkpoint.address).err());
     let headers: Vec<Diagnostic> = headers.flat_map(Error::into_diagnostics).collect();
     let selection =
         Selection { tasks: arguments.tasks.clone(), limit: arguments.limit, data_dir: arguments.data_dir.clone() };
@@ -73,8 +73,8 @@ impl Work<'_> {
         stop_when_interrupted()?;
         let local = local_options(arguments);
         let opener = Opener {
-            open: &|checkpoint: &CheckpointRef| Local::open(&checkpoint.path, kernels.clone(), &local),
-            ahead: &|checkpoint| room_beside::<K>(&checkpoint.path, &local),
+            open: &|checkpoint: &CheckpointRef| Local::open(&checkpoint.address, kernels.clone(), &local),
+            ahead: &|checkpoint| room_beside::<K>(&checkpoint.address, &local),
         };
         let mut progress = Progress::new(arguments.quiet);
         progress.kernels(name);
@@ -96,7 +96,7 @@ impl Work<'_> {
     fn dry_run<K: Kernels + Clone>(&self, kernels: &K, name: &str) -> Result<()> {
         let &Self { arguments, prepared, checkpoints, threads } = self;
         let local = LocalOptions { allow_nonfinite: true, ..local_options(arguments) };
-        let model = Local::open(&checkpoints[0].0.path, kernels.clone(), &local)?;
+        let model = Local::open(&checkpoints[0].0.address, kernels.clone(), &local)?;
         let encoded = encode(prepared, model.tokenizer(), model.info().max_length, threads)?;
         let speed = model.calibrate()?;
         let row = |name: &str, items: usize, plan: &Plan| {
@@ -199,7 +199,7 @@ fn all_checkpoints(arguments: &RunArguments) -> Result<Vec<(CheckpointRef, Strin
     for (index, (checkpoint, name)) in found.iter().enumerate() {
         if found[..index].iter().any(|(_, known)| known == name) {
             let problem = Diagnostic::new(format!("expected checkpoints of different names, found {name:?} twice"))
-                .in_file(&checkpoint.path);
+                .in_file(checkpoint.address.to_string());
             problems.push(problem.help("run them into different --out folders"));
         }
     }

@@ -27,7 +27,9 @@ pub(super) fn show(arguments: &ShowArguments) -> Result<()> {
         return Err(Error::bad(format!("expected a row of the data, found {} while there are fewer", arguments.item)));
     };
     let checkpoint = arguments.tokens.as_deref().map(here).transpose()?;
-    let tokenizer = checkpoint.as_deref().map(Tokenizer::open).transpose()?;
+    // The tokenizer of an adapter is its base's.
+    let base = checkpoint.map(|checkpoint| checkpoint.base);
+    let tokenizer = base.as_deref().map(Tokenizer::open).transpose()?;
     let prompt_text = |prompt: &Prompt| match &tokenizer {
         Some(tokenizer) => context(tokenizer, task.chat, prompt),
         None if task.chat => Err(Error::bad("expected a checkpoint whose chat template makes the prompt, found none")
@@ -81,7 +83,7 @@ pub(super) fn show(arguments: &ShowArguments) -> Result<()> {
             }
         }
     }
-    if let (Some(folder), Some(tokenizer)) = (&checkpoint, &tokenizer) {
+    if let (Some(folder), Some(tokenizer)) = (&base, &tokenizer) {
         let max_length = max_length(folder, tokenizer)?;
         prepared.items = vec![item];
         let prepared = Prepared { suite: String::new(), suite_fingerprint: String::new(), tasks: vec![prepared] };

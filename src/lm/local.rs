@@ -1,4 +1,4 @@
-//! A checkpoint folder, run on this machine.
+//! A checkpoint, run on this machine.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::generate::Rules;
 use super::passes::{Limits, Passes};
 use super::{LanguageModel, ModelInfo, Sink, memory};
-use crate::ckpt::Config;
+use crate::ckpt::{Address, Config};
 use crate::ctx;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
@@ -67,16 +67,18 @@ pub struct Local<K: Kernels = Cpu> {
 }
 
 impl<K: Kernels> Local<K> {
-    /// Loads a checkpoint folder.
+    /// Loads a checkpoint. An adapter speaks with the tokenizer of its base.
     ///
     /// # Errors
     /// Everything that is wrong with configuration, tokenizer and weights, and a memory limit that is too small.
-    pub fn open(folder: &Path, kernels: K, options: &LocalOptions) -> Result<Self> {
+    pub fn open(checkpoint: impl Into<Address>, kernels: K, options: &LocalOptions) -> Result<Self> {
+        let checkpoint = checkpoint.into();
+        let folder = checkpoint.base.as_path();
         let (rows, memory) = (options.batch_tokens.max(1), memory::limit(options.max_memory));
-        memory::check_weights(&Footprint::of_folder::<K>(folder)?, rows, memory)?;
+        memory::check_weights(&Footprint::of_checkpoint::<K>(&checkpoint)?, rows, memory)?;
         let tokenizer = Tokenizer::open(folder)?.with_bos(options.add_bos);
         let load_options = LoadOptions { allow_nonfinite: options.allow_nonfinite, ..LoadOptions::default() };
-        let loaded = load(folder, kernels, load_options)?;
+        let loaded = load(&checkpoint, kernels, load_options)?;
         let spec = loaded.decoder.spec();
         if tokenizer.size() > spec.vocab {
             return Err(Error::bad(format!(

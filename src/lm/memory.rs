@@ -1,8 +1,7 @@
 //! What a run may hold in memory, and what it needs.
 
-use std::path::Path;
-
 use super::local::LocalOptions;
+use crate::ckpt::Address;
 use crate::ctx;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
@@ -36,10 +35,10 @@ pub(super) fn check_weights(footprint: &Footprint, rows: usize, limit: usize) ->
 }
 
 /// Whether a checkpoint can be read while another one runs: it takes at most a quarter of what the limit leaves.
-pub fn room_beside<K: Kernels>(folder: &Path, options: &LocalOptions) -> bool {
+pub fn room_beside<K: Kernels>(checkpoint: &Address, options: &LocalOptions) -> bool {
     let left = limit(options.max_memory).saturating_sub(ctx::memory_used().unwrap_or(0));
     let needed = |footprint: Footprint| footprint.weights + footprint.reading;
-    Footprint::of_folder::<K>(folder).is_ok_and(|footprint| needed(footprint) <= left / 4)
+    Footprint::of_checkpoint::<K>(checkpoint).is_ok_and(|footprint| needed(footprint) <= left / 4)
 }
 
 /// Bytes left for keys and values, now that everything else is in place.

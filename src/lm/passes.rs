@@ -336,7 +336,7 @@ mod tests {
 
     fn model() -> Local<Cpu> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/data/example/ckpts/step200");
-        Local::open(folder.as_ref(), cpu(2).unwrap(), &LocalOptions::default()).unwrap()
+        Local::open(std::path::Path::new(folder), cpu(2).unwrap(), &LocalOptions::default()).unwrap()
     }
 
     /// Two headers, each with questions of different lengths, each with answers to score or to make up.

@@ -1,9 +1,8 @@
 //! What a decoder takes in memory, from its shapes alone.
 
-use std::path::Path;
-
 use super::load::inspect_sizes;
 use super::spec::{DecoderSpec, Positions};
+use crate::ckpt::Address;
 use crate::error::Result;
 use crate::kernels::Kernels;
 
@@ -23,12 +22,12 @@ pub struct Footprint {
 }
 
 impl Footprint {
-    /// Of a checkpoint folder; reads headers only.
+    /// Of a checkpoint; reads headers only.
     ///
     /// # Errors
     /// As [`super::check`].
-    pub fn of_folder<K: Kernels>(folder: &Path) -> Result<Self> {
-        let (spec, sizes) = inspect_sizes::<K>(folder)?;
+    pub fn of_checkpoint<K: Kernels>(checkpoint: &Address) -> Result<Self> {
+        let (spec, sizes) = inspect_sizes::<K>(checkpoint)?;
         Ok(Self { weights: sizes.kept, reading: sizes.reading, ..Self::of_pass(&spec) })
     }
 

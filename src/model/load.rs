@@ -6,10 +6,11 @@ use std::sync::{Arc, mpsc};
 
 use super::decoder::Decoder;
 use super::families::{Described, Family};
+use super::laying::lay_on;
 use super::leaves::Leaves;
 use super::spec::DecoderSpec;
 use super::weights::{Convert, Source, Weights};
-use crate::ckpt::{Config, Dtype, WeightFiles};
+use crate::ckpt::{Address, Config, Dtype, WeightFiles};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, RawTensor};
@@ -36,13 +37,13 @@ pub struct LoadOptions {
     pub keep_raw: bool,
 }
 
-/// Loads a checkpoint folder.
+/// Loads a checkpoint.
 ///
 /// All problems of configuration and of tensor names, shapes and types are reported together before any weight is
 /// read; NaN and infinite weights are refused, by tensor, unless they are allowed. One thread reads and hashes while
 /// this one converts; each stored tensor is let go when it is converted.
-pub fn load<K: Kernels>(folder: &Path, kernels: K, options: LoadOptions) -> Result<Loaded<K>> {
-    let Inspected { prefix, described: Described { spec, weights }, files, stored } = inspect(folder)?;
+pub fn load<K: Kernels>(checkpoint: impl Into<Address>, kernels: K, options: LoadOptions) -> Result<Loaded<K>> {
+    let Inspected { family, described: Described { spec, weights }, files, stored, .. } = inspect(&checkpoint.into())?;
     let (uses, leaves) = (uses(&weights)?, Leaves::of(&weights)?);
     let (sender, receiver) = mpsc::sync_channel(READ_AHEAD);
     let (converted, checked) = std::thread::scope(|scope| {
@@ -72,7 +73,7 @@ pub fn load<K: Kernels>(folder: &Path, kernels: K, options: LoadOptions) -> Resu
     };
     let raws = raws.into_iter().collect();
     Ok(Loaded {
-        decoder: Decoder { kernels, spec, weights, leaves, prefix, raws, live: Arc::default() },
+        decoder: Decoder { kernels, spec, weights, leaves, prefix: family.optional_prefix, raws, live: Arc::default() },
         fingerprint: format!("blake3:{}", hasher.finalize().to_hex()),
         dtypes: dtypes.into_iter().map(label).collect(),
         parameters: checked.values().map(|tensor| tensor.shape.iter().product::<usize>()).sum(),
@@ -130,23 +131,28 @@ fn read_all(
     Ok(checked)
 }
 
-/// A folder whose configuration and headers are in order.
-struct Inspected {
-    /// Of tensor names, which some checkpoints leave out.
-    prefix: &'static str,
-    described: Described,
-    files: WeightFiles,
+/// A checkpoint whose configuration and headers are in order.
+pub(super) struct Inspected {
+    /// As it is with whatever is laid on the base.
+    pub config: Config,
+    pub family: &'static Family,
+    pub described: Described,
+    pub files: WeightFiles,
     /// Wanted name to stored name.
-    stored: BTreeMap<String, String>,
+    pub stored: BTreeMap<String, String>,
 }
 
-fn inspect(folder: &Path) -> Result<Inspected> {
-    let config = Config::read(folder)?;
+pub(super) fn inspect(checkpoint: &Address) -> Result<Inspected> {
+    let config = Config::read(&checkpoint.base)?;
     let family = Family::of(&config)?;
     let described = family.describe(&config)?;
-    let files = WeightFiles::open(folder)?;
-    let stored = check_names(family, &described, &files, folder)?;
-    Ok(Inspected { prefix: family.optional_prefix, described, files, stored })
+    let files = WeightFiles::open(&checkpoint.base)?;
+    let stored = check_names(family, &described, &files, &checkpoint.base)?;
+    let base = Inspected { config, family, described, files, stored };
+    match &checkpoint.addition {
+        None => Ok(base),
+        Some(addition) => lay_on(base, addition),
+    }
 }
 
 /// Bytes of a checkpoint's weights.
@@ -157,8 +163,8 @@ pub(super) struct Sizes {
     pub reading: usize,
 }
 
-/// The spec of a folder and the sizes of its weights, from its headers.
-pub(super) fn inspect_sizes<K: Kernels>(folder: &Path) -> Result<(DecoderSpec, Sizes)> {
+/// The spec of a checkpoint and the sizes of its weights, from its headers.
+pub(super) fn inspect_sizes<K: Kernels>(checkpoint: &Address) -> Result<(DecoderSpec, Sizes)> {
     /// Adds up what matrices take; vectors are small change.
     struct Adder<'a, K>(usize, &'a BTreeMap<String, Dtype>, std::marker::PhantomData<K>);
     impl<K: Kernels> Convert<Source, Source, (), ()> for Adder<'_, K> {
@@ -172,22 +178,21 @@ pub(super) fn inspect_sizes<K: Kernels>(folder: &Path) -> Result<(DecoderSpec, S
             Ok(())
         }
     }
-    let Inspected { described: Described { spec, weights }, files, stored, .. } = inspect(folder)?;
+    let Inspected { described: Described { spec, weights }, files, stored, .. } = inspect(checkpoint)?;
     let info = |stored: &String| files.get(stored);
     let dtypes = stored.iter().filter_map(|(wanted, name)| Some((wanted.clone(), info(name)?.dtype?))).collect();
     let mut adder = Adder::<K>(0, &dtypes, std::marker::PhantomData);
     weights.convert(&mut adder)?;
-    let mut bytes: Vec<usize> =
-        stored.values().filter_map(|name| Some(info(name)?.dtype?.size(info(name)?.shape.iter().product()))).collect();
+    let mut bytes: Vec<usize> = stored.values().filter_map(|name| info(name)?.reading()).collect();
     bytes.sort_unstable();
     // One is being converted, one waits, one is being read.
     let reading = bytes.iter().rev().take(READ_AHEAD + 2).sum();
     Ok((spec, Sizes { kept: adder.0, reading }))
 }
 
-/// Whether a folder's configuration and tensor headers are in order; no weight is read.
-pub fn check(folder: &Path) -> Result<()> {
-    inspect(folder).map(|_| ())
+/// Whether a checkpoint's configuration and tensor headers are in order; no weight is read.
+pub fn check(checkpoint: impl Into<Address>) -> Result<()> {
+    inspect(&checkpoint.into()).map(|_| ())
 }
 
 /// Cuts weights out of stored tensors, which arrive in the order in which they are first used.
@@ -243,7 +248,7 @@ impl Convert<Source, Source, (), ()> for Lister {
 }
 
 /// Tensors in the order of their first use, and how many weights are cut from each.
-fn uses(weights: &Weights<Source, Source>) -> Result<Vec<(String, usize)>> {
+pub(super) fn uses(weights: &Weights<Source, Source>) -> Result<Vec<(String, usize)>> {
     let mut lister = Lister(Vec::new());
     weights.convert(&mut lister)?;
     let mut uses: Vec<(String, usize)> = Vec::new();
@@ -260,7 +265,7 @@ fn uses(weights: &Weights<Source, Source>) -> Result<Vec<(String, usize)>> {
 
 /// Matches wanted names to stored ones (some checkpoints leave a prefix out) and reports what is missing, of another
 /// shape or type, or not part of the model.
-fn check_names(
+pub(super) fn check_names(
     family: &Family,
     described: &Described,
     files: &WeightFiles,

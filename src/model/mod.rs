@@ -14,6 +14,7 @@ mod decoder;
 pub mod families;
 mod footprint;
 mod gradient;
+mod laying;
 mod leaves;
 mod load;
 mod mlp;
@@ -25,7 +26,7 @@ mod weight_gradients;
 mod weights;
 
 pub use cache::{Cache, Sequence};
-pub use convert::{GgufType, to_gguf};
+pub use convert::{FloatType, GgufType, to_folder, to_gguf};
 pub use decoder::{Decoder, LOGIT_ROWS};
 pub use footprint::Footprint;
 pub use leaves::{Leaves, Place};

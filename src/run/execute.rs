@@ -1,6 +1,6 @@
 //! One checkpoint: from encoded items to a complete run folder.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::encode::Encoded;
 use super::event::{Event, Events};
@@ -132,7 +132,7 @@ fn manifest(
         suite_fingerprint: prepared.suite_fingerprint.clone(),
         series: checkpoint.run.clone(),
         checkpoint: checkpoint.name.clone(),
-        path: absolute(&checkpoint.path),
+        path: checkpoint.address.absolute().to_string(),
         step: checkpoint.step,
         tokens: checkpoint.tokens,
         model: model.info().clone(),
@@ -148,10 +148,6 @@ fn manifest(
     };
     manifest.key = key(&manifest);
     manifest
-}
-
-fn absolute(path: &Path) -> String {
-    path.canonicalize().unwrap_or_else(|_| path.to_path_buf()).to_string_lossy().into_owned()
 }
 
 /// Suite, tasks with their data, model and tokenizer; neither clock nor threads nor where the folder lies.

@@ -1,12 +1,12 @@
 //! A checkpoint's tokenizer: `tokenizer.json` plus what `tokenizer_config.json` says about special tokens, or what a GGUF
-//! file has in their place.
+//! or llama2.c file has in their place.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
 use super::chat::ChatTemplate;
-use crate::ckpt::{GgufFile, Vocabulary, is_gguf};
+use crate::ckpt::{Config, Vocabulary};
 use crate::error::{Error, Result};
 use crate::util::{files, hash};
 
@@ -31,15 +31,14 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Reads a checkpoint: a folder, or a GGUF file.
+    /// Reads a checkpoint: a folder, a GGUF file or a llama2.c file.
     pub fn open(checkpoint: &Path) -> Result<Self> {
-        if is_gguf(checkpoint) {
-            let file = GgufFile::open(checkpoint)?;
-            let Vocabulary { tokenizer, config } = file.vocabulary()?;
+        if let Some(Vocabulary { tokenizer, config }) = Vocabulary::of_file(checkpoint)? {
             let none = Map::new();
             // A template in the folder around belongs to somebody else.
             let bytes = tokenizer.to_string();
-            return Self::new((checkpoint, checkpoint), bytes.as_bytes(), &config, &none, &file.config()?);
+            let model = Config::read(checkpoint)?.values;
+            return Self::new((checkpoint, checkpoint), bytes.as_bytes(), &config, &none, &model);
         }
         let path = checkpoint.join("tokenizer.json");
         if !path.exists() {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::format_collect, reason = "rows of small files")]
 
+mod adapters;
 mod bad_input;
 mod exchange;
 #[cfg(feature = "hub")]

@@ -2,12 +2,17 @@
 
 #![expect(clippy::needless_pass_by_value, reason = "generic tests take their backend")]
 
+mod adapters;
+mod convert;
 mod gguf;
 mod invariance;
+mod llama2c;
 mod parity;
 mod projections;
 mod requests;
 mod reverse;
 mod rounding;
+#[path = "../shared/mod.rs"]
+mod shared;
 mod sites;
 mod support;

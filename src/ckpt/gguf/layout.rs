@@ -10,8 +10,8 @@ use super::architectures::{ARCHITECTURES, Architecture, Change, Constant, Heads,
 use super::blocks::{Quant, values};
 use super::header::{Gguf, TensorInfo};
 use super::scan::{GgufError, Value};
-use super::vocabulary::Vocabulary;
 use crate::ckpt::Dtype;
+use crate::ckpt::pieces::Vocabulary;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 

@@ -17,7 +17,6 @@ mod write;
 pub use blocks::{Quant, four_bit_scales, values};
 pub use export::Export;
 pub use layout::{GgufFile, Place, Tensor};
-pub use vocabulary::Vocabulary;
 
 use std::path::Path;
 

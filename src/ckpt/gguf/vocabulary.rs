@@ -3,20 +3,11 @@
 //! llama.cpp splits and merges by rules of its own; these are the same rules for the `tokenizers` library. Of the ways
 //! to split, those in [`SPLITS`] were compared with llama.cpp's ids.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Map, Value as Json, json};
 
 use super::header::Gguf;
 use super::scan::{Result, Value, bad};
-
-/// What a tokenizer is made of.
-pub struct Vocabulary {
-    /// `tokenizer.json`
-    pub tokenizer: Json,
-    /// `tokenizer_config.json`
-    pub config: Map<String, Json>,
-}
+use crate::ckpt::pieces::{SentencePieces, Vocabulary, added_token, template, vocab};
 
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
@@ -171,62 +162,31 @@ impl<'a> Keys<'a> {
     fn added(&self) -> Vec<Json> {
         let kinds = self.kinds.iter().enumerate();
         let added = kinds.filter(|(_, kind)| [UNKNOWN, CONTROL, USER_DEFINED].contains(kind));
-        let entry = |(id, kind): (usize, &u64)| {
-            json!({
-                "id": id, "content": self.tokens[id], "single_word": false, "lstrip": false, "rstrip": false,
-                "normalized": false, "special": *kind != USER_DEFINED,
-            })
-        };
+        let entry = |(id, kind): (usize, &u64)| added_token(id, &self.tokens[id], *kind != USER_DEFINED);
         added.map(entry).collect()
     }
 
-    fn vocab(&self) -> Map<String, Json> {
-        self.tokens.iter().enumerate().map(|(id, token)| (token.clone(), json!(id))).collect()
-    }
-
-    /// SentencePiece: of all neighbours, the pair whose joined piece has the highest score is merged first; what no
-    /// piece covers becomes bytes. Every way to join a piece of two others is a merge, ordered by score.
     fn sentence_pieces(&self) -> Result<(Json, Rest)> {
         let scores = self.get("scores").and_then(Value::as_array).and_then(|array| array.as_f32s()).unwrap_or_default();
         if scores.len() != self.tokens.len() {
             let message = format!("expected as many scores as tokens ({}), found {}", self.tokens.len(), scores.len());
             return bad("key tokenizer.ggml.scores", message);
         }
-        let ids: BTreeMap<&str, usize> =
-            self.tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect();
-        let mut merges: Vec<(f32, &str, &str)> = Vec::new();
-        for (token, score) in self.tokens.iter().zip(scores) {
-            let cuts = token.char_indices().skip(1).map(|(at, _)| token.split_at(at));
-            let mut own: Vec<(usize, usize, &str, &str)> =
-                cuts.filter_map(|(left, right)| Some((*ids.get(left)?, *ids.get(right)?, left, right))).collect();
-            own.sort_unstable();
-            merges.extend(own.into_iter().map(|(_, _, left, right)| (*score, left, right)));
-        }
-        let lengths = |(_, left, right): &(f32, &str, &str)| (left.chars().count(), right.chars().count());
-        merges.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| lengths(b).cmp(&lengths(a))));
-        let unknown = self.special("unknown_token_id", [1, 2]).or_else(|| Some((0, self.tokens.first()?)));
-        let model = json!({
-            "type": "BPE", "dropout": null, "unk_token": unknown.map(|(_, text)| text),
-            "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": true, "byte_fallback": true,
-            "ignore_merges": false, "vocab": self.vocab(),
-            "merges": merges.iter().map(|(_, left, right)| [left, right]).collect::<Vec<_>>(),
-        });
-        let prefix = self.flag("add_space_prefix").unwrap_or(true);
-        let replace = |from: &str, to: &str| json!({"type": "Replace", "pattern": {"String": from}, "content": to});
-        let mut normalizers = vec![replace(" ", "\u{2581}")];
-        let mut decoders = vec![replace("\u{2581}", " "), json!({"type": "ByteFallback"}), json!({"type": "Fuse"})];
-        if prefix {
-            normalizers.insert(0, json!({"type": "Prepend", "prepend": "\u{2581}"}));
-            decoders.push(json!({"type": "Strip", "content": " ", "start": 1, "stop": 0}));
-        }
+        let first = self.tokens.first().map_or("", String::as_str);
+        let whole = SentencePieces {
+            pieces: self.tokens,
+            scores,
+            unknown: self.special("unknown_token_id", [1, 2]).map_or(first, |(_, text)| text),
+            space_before: self.flag("add_space_prefix").unwrap_or(true),
+        };
         let rest = Rest {
-            normalizer: json!({"type": "Sequence", "normalizers": normalizers}),
+            normalizer: whole.normalizer(),
             pre_tokenizer: Json::Null,
-            decoder: json!({"type": "Sequence", "decoders": decoders}),
+            decoder: whole.decoder(),
             add_bos: true,
             default_ids: [1, 2],
         };
-        Ok((model, rest))
+        Ok((whole.model(), rest))
     }
 
     fn byte_pairs(&self) -> Result<(Json, Rest)> {
@@ -250,7 +210,7 @@ impl<'a> Keys<'a> {
         let model = json!({
             "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
             "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            "ignore_merges": split.ignore_merges, "vocab": self.vocab(), "merges": pairs,
+            "ignore_merges": split.ignore_merges, "vocab": vocab(self.tokens), "merges": pairs,
         });
         let cut = |expression: &&str| json!({"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": false});
         let byte_level =
@@ -284,19 +244,4 @@ pub(super) fn split_of(tokenizer: &Json) -> Option<&'static str> {
     let ignore_merges = tokenizer["model"]["ignore_merges"] == true;
     let same = |split: &&Split| split.expressions.iter().eq(&expressions) && split.ignore_merges == ignore_merges;
     SPLITS.iter().find(same).and_then(|split| split.names.first()).copied()
-}
-
-/// The post-processor that puts special tokens around a text.
-fn template([bos, eos]: &[Option<(u64, &str)>; 2]) -> Json {
-    if bos.is_none() && eos.is_none() {
-        return Json::Null;
-    }
-    let piece =
-        |token: &Option<(u64, &str)>| token.map(|(_, text)| json!({"SpecialToken": {"id": text, "type_id": 0}}));
-    let text = |id: &str, type_id: u64| json!({"Sequence": {"id": id, "type_id": type_id}});
-    let single: Vec<Json> = piece(bos).into_iter().chain([text("A", 0)]).chain(piece(eos)).collect();
-    let pair: Vec<Json> = single.iter().cloned().chain([text("B", 1)]).collect();
-    let entry = |(id, text): &(u64, &str)| ((*text).to_owned(), json!({"id": text, "ids": [id], "tokens": [text]}));
-    let specials: Map<String, Json> = [bos, eos].into_iter().flatten().map(entry).collect();
-    json!({"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": specials})
 }

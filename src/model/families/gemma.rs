@@ -10,6 +10,7 @@ use crate::model::weights::{AttentionWeights, BlockWeights, Source};
 
 pub const GEMMA2: Family = Family {
     model_type: "gemma2",
+    class: "Gemma2ForCausalLM",
     examples: "Gemma 2 2B, 9B, 27B",
     about: "norms on both sides, soft caps of scores and logits, windows in every other layer, scaled embeddings",
     read: read_gemma2,
@@ -19,6 +20,7 @@ pub const GEMMA2: Family = Family {
 
 pub const GEMMA3: Family = Family {
     model_type: "gemma3_text",
+    class: "Gemma3ForCausalLM",
     examples: "Gemma 3 270M, 1B (text only)",
     about: "as gemma2 without caps, with norms of queries and keys and two rotary tables",
     read: read_gemma3,

@@ -9,6 +9,7 @@ use crate::model::weights::{AttentionWeights, BlockWeights, DenseWeights, Linear
 
 pub const FAMILY: Family = Family {
     model_type: "gpt2",
+    class: "GPT2LMHeadModel",
     examples: "GPT-2, DistilGPT-2 and the GPT-2-shaped baselines",
     about: "learned positions, layer norms, fused query, key and value stored by columns",
     read,

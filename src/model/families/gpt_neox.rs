@@ -9,6 +9,7 @@ use crate::model::weights::{AttentionWeights, BlockWeights, DenseWeights, Linear
 
 pub const FAMILY: Family = Family {
     model_type: "gpt_neox",
+    class: "GPTNeoXForCausalLM",
     examples: "Pythia, GPT-NeoX-20B",
     about: "parallel blocks, partial rotary, query, key and value fused head by head",
     read,

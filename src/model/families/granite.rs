@@ -8,6 +8,7 @@ use crate::model::spec::{DecoderSpec, Multipliers, Positions};
 
 pub const FAMILY: Family = Family {
     model_type: "granite",
+    class: "GraniteForCausalLM",
     examples: "Granite 3.x 2B, 8B",
     about: "as llama, with constant multipliers of embeddings, scores, residual and logits",
     read,

@@ -8,6 +8,7 @@ use crate::model::spec::{DecoderSpec, Positions};
 
 pub const FAMILY: Family = Family {
     model_type: "llama",
+    class: "LlamaForCausalLM",
     examples: "Llama 2, Llama 3.x, SmolLM2, TinyLlama, stories",
     about: "RMS norms, gated MLP, grouped queries; linear, llama3 and YaRN scaling of rotary",
     read,

@@ -9,6 +9,7 @@ use crate::model::weights::BlockWeights;
 
 pub const MISTRAL: Family = Family {
     model_type: "mistral",
+    class: "MistralForCausalLM",
     examples: "Mistral 7B, Zephyr",
     about: "as llama, with a sliding window in every layer",
     read: read_mistral,
@@ -18,6 +19,7 @@ pub const MISTRAL: Family = Family {
 
 pub const MIXTRAL: Family = Family {
     model_type: "mixtral",
+    class: "MixtralForCausalLM",
     examples: "Mixtral 8x7B",
     about: "as mistral, with a mixture of experts in place of the MLP",
     read: read_mixtral,

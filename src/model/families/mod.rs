@@ -31,6 +31,8 @@ pub struct Described {
 pub struct Family {
     /// The `model_type` of its configurations.
     pub model_type: &'static str,
+    /// Its class in transformers.
+    pub class: &'static str,
     /// Checkpoints in the family's layout.
     pub examples: &'static str,
     /// What sets it apart.

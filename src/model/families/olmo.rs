@@ -11,6 +11,7 @@ use crate::model::weights::BlockWeights;
 
 pub const OLMO: Family = Family {
     model_type: "olmo",
+    class: "OlmoForCausalLM",
     examples: "OLMo 1B, 7B (and 0424, 0724)",
     about: "as llama, with layer norms that have no parameters; clipped query, key and value",
     read: read_olmo,
@@ -20,6 +21,7 @@ pub const OLMO: Family = Family {
 
 pub const OLMO2: Family = Family {
     model_type: "olmo2",
+    class: "Olmo2ForCausalLM",
     examples: "OLMo 2 1B to 32B",
     about: "norms behind attention and MLP, and over all queries and all keys",
     read: read_olmo2,
@@ -29,6 +31,7 @@ pub const OLMO2: Family = Family {
 
 pub const OLMO3: Family = Family {
     model_type: "olmo3",
+    class: "Olmo3ForCausalLM",
     examples: "OLMo 3 7B, 32B",
     about: "as olmo2, with windows in three of four layers, which have a rotary table of their own",
     read: read_olmo3,
@@ -38,6 +41,7 @@ pub const OLMO3: Family = Family {
 
 pub const OLMOE: Family = Family {
     model_type: "olmoe",
+    class: "OlmoeForCausalLM",
     examples: "OLMoE 1B-7B",
     about: "as llama, with norms over all queries and all keys, clipping, and a mixture of experts",
     read: read_olmoe,

@@ -9,6 +9,7 @@ use crate::model::weights::{BlockWeights, DenseWeights, Linear, MlpWeights, Weig
 
 pub const FAMILY: Family = Family {
     model_type: "phi",
+    class: "PhiForCausalLM",
     examples: "Phi-1, Phi-1.5, Phi-2",
     about: "parallel blocks with one norm, biases everywhere, partial rotary",
     read,

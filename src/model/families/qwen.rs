@@ -9,6 +9,7 @@ use crate::model::weights::BlockWeights;
 
 pub const QWEN2: Family = Family {
     model_type: "qwen2",
+    class: "Qwen2ForCausalLM",
     examples: "Qwen 1.5, Qwen 2, Qwen 2.5",
     about: "as llama, with biases on query, key and value; windows in some layers",
     read: read_qwen2,
@@ -18,6 +19,7 @@ pub const QWEN2: Family = Family {
 
 pub const QWEN3: Family = Family {
     model_type: "qwen3",
+    class: "Qwen3ForCausalLM",
     examples: "Qwen 3",
     about: "as llama, with norms of queries and keys head by head; windows in some layers",
     read: read_qwen3,
@@ -27,6 +29,7 @@ pub const QWEN3: Family = Family {
 
 pub const QWEN3_MOE: Family = Family {
     model_type: "qwen3_moe",
+    class: "Qwen3MoeForCausalLM",
     examples: "Qwen 3 30B-A3B",
     about: "as qwen3, with a mixture of experts in some layers",
     read: read_qwen3_moe,

@@ -9,6 +9,7 @@ use crate::model::weights::BlockWeights;
 
 pub const FAMILY: Family = Family {
     model_type: "stablelm",
+    class: "StableLmForCausalLM",
     examples: "StableLM 3B, StableLM 2 1.6B and 12B",
     about: "layer norms, partial rotary, gated MLP; parallel blocks or norms of each head in some sizes",
     read,
