@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use veval::feedback::{Projection, Projector, Scale, Side, rademacher};
+use veval::feedback::{Collect, Gathered, Projection, Projector, Scale, Side, Target, collect, rademacher};
 use veval::kernels::View;
 use veval::kernels::cpu::Cpu;
 use veval::kernels::tape::Tape;
@@ -108,4 +108,45 @@ fn parameters_without_a_linear_map_are_refused() {
     let projection = Projection { dim: 4, scale: Scale::Jl };
     let error = Projector::new(&model.decoder, |name| name.contains("norm"), projection).err().unwrap();
     assert!(error.to_string().contains("at least one linear map"), "{error}");
+}
+
+#[test]
+fn collected_rows_do_not_depend_on_how_items_are_batched() {
+    let (_, path) = cases().into_iter().find(|(name, _)| name == "llama_gqa9x3").unwrap();
+    let tokens = expected(&path).tokens;
+    let target = |from: usize, to: usize, start: usize| Target {
+        id: format!("item/{from}-{to}"),
+        tokens: tokens[from..to].to_vec(),
+        start,
+    };
+    let targets = [target(0, 17, 9), target(3, 12, 1), target(0, 6, 5), target(2, 9, 3), target(1, 16, 15)];
+    let model = open(&path, Tape::new(Cpu::default()));
+    let projector = Projector::new(&model.decoder, |_| true, Projection { dim: 3, scale: Scale::Jl }).unwrap();
+    let gathered = |batch_tokens: usize, done: usize, mean: bool| {
+        let (mut rows, mut losses, mut next) = (Vec::new(), Vec::new(), done);
+        let how = Collect { mean, batch_tokens, memory: MEMORY };
+        let sink = &mut |batch: &Gathered<'_>| {
+            assert_eq!(batch.first, next);
+            next += batch.losses.len();
+            rows.extend(batch.values.iter().map(|value| value.to_bits()));
+            losses.extend_from_slice(batch.losses);
+            Ok(())
+        };
+        collect(&projector, &targets, done, how, sink).unwrap();
+        assert_eq!(next, targets.len());
+        (rows, losses)
+    };
+    let all = gathered(1, 0, false);
+    assert_eq!(all.0.len(), 5 * projector.width());
+    assert_eq!(gathered(30, 0, false), all);
+    assert_eq!(gathered(1000, 0, false), all);
+    assert_eq!(gathered(30, 2, false).0, all.0[2 * projector.width()..]);
+    // The mean over the eight targets of the second item is an eighth of its sum.
+    let mean = gathered(1000, 0, true);
+    assert!((mean.1[1] * 8.0 - all.1[1]).abs() < 1e-4, "{} {}", mean.1[1], all.1[1]);
+
+    let broken = [target(0, 17, 9), target(3, 12, 0)];
+    let how = Collect { mean: false, batch_tokens: 1000, memory: MEMORY };
+    let error = collect(&projector, &broken, 0, how, &mut |_| Ok(())).unwrap_err().to_string();
+    assert!(error.contains("item/3-12") && error.contains("nothing predicts"), "{error}");
 }
