@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exchange::{Column, Constant};
+use crate::feedback::store::Element;
+use crate::feedback::{Parameters, Scale};
 use crate::lm::LocalOptions;
 use crate::store::Shard;
 
@@ -37,6 +39,8 @@ pub(super) enum Verb {
     Import(ImportArguments),
     /// Write a run in the files of another tool
     Export(ExportArguments),
+    /// Gradients of items, projected and kept
+    Grad(GradArguments),
     /// Write the page of a suite's runs again
     Report(ReportArguments),
     /// List what there is: tasks, metrics, profiles, families, sites
@@ -384,6 +388,119 @@ pub(super) struct ExportLmEvalArguments {
     /// Folder with local copies of public data sets
     #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct GradArguments {
+    #[command(subcommand)]
+    pub what: Grads,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Grads {
+    /// Project the gradient of every item's right answer into a store
+    Collect(GradCollectArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+The loss of an item is the negative log-likelihood of its right answer behind its context: the first right choice, the
+target, the first written answer, the whole of a text. The gradient of each linear map is projected on both sides by
+random signs that are Bergson's, to the bit. A row does not depend on the batch that it was computed in, so a store that
+was interrupted goes on where it stopped: run the same command again.
+
+DIR/index.json says what the rows are, DIR/items.jsonl of which items, DIR/grads-*.safetensors holds them.
+
+Examples:
+  veval grad collect suites/core.toml ckpts/step1000 --data-dir data --task gsm8k --out grads/gsm8k
+  veval grad collect my.toml ckpts/step1000 --params 'last:2' --proj-dim 8 --out grads/last")]
+pub(super) struct GradCollectArguments {
+    /// The suite, a TOML file
+    pub suite: PathBuf,
+    /// A checkpoint: a folder, a GGUF file, base+adapter, or an address such as hf://model/owner/name@revision
+    #[arg(value_name = "CKPT")]
+    pub checkpoint: PathBuf,
+    /// The store
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Whose gradients: all, last:N blocks, or names with *, separated by commas
+    #[arg(long = "params", value_name = "WHICH", default_value = "all")]
+    pub parameters: Parameters,
+    /// Numbers of each side: a linear map takes N x N
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = projection)]
+    pub proj_dim: usize,
+    /// What the random signs are divided by
+    #[arg(long, value_enum, default_value_t = ScaleName::Jl)]
+    pub scale: ScaleName,
+    /// Element type of the store
+    #[arg(long, value_enum, default_value_t = ElementName::F16)]
+    pub dtype: ElementName,
+    /// The mean over an answer's tokens in place of their sum
+    #[arg(long)]
+    pub mean: bool,
+    /// Folder with local copies of public data sets
+    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Only this task, group or subset (may be given several times)
+    #[arg(long = "task", value_name = "NAME")]
+    pub tasks: Vec<String>,
+    /// Only the first N items of each task
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = COST)]
+    pub threads: Option<u16>,
+    /// Tokens of one pass
+    #[arg(long, value_name = "N", default_value_t = LocalOptions::BATCH_TOKENS, value_parser = tokens, help_heading = COST)]
+    pub batch_tokens: usize,
+    /// Memory that the run may hold, such as 2GB or 512MB [default: 80% of what is free]
+    #[arg(long, value_name = "BYTES", value_parser = bytes, help_heading = COST)]
+    pub max_memory: Option<usize>,
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Numbers of one side of a projection.
+fn projection(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=1024).contains(&count) => Ok(count),
+        _ => Err("expected a number from 1 to 1024".to_owned()),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ScaleName {
+    /// The root of N: inner products are kept on average
+    Jl,
+    /// The root of the length of a row: rows have length 1
+    RowNorm,
+}
+
+impl From<ScaleName> for Scale {
+    fn from(name: ScaleName) -> Self {
+        match name {
+            ScaleName::Jl => Self::Jl,
+            ScaleName::RowNorm => Self::RowNorm,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ElementName {
+    F16,
+    Bf16,
+    F32,
+}
+
+impl From<ElementName> for Element {
+    fn from(name: ElementName) -> Self {
+        match name {
+            ElementName::F16 => Self::F16,
+            ElementName::Bf16 => Self::Bf16,
+            ElementName::F32 => Self::F32,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

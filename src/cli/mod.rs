@@ -10,6 +10,7 @@ mod diagnostics;
 mod downloads;
 mod export;
 mod gc;
+mod grad;
 mod import;
 mod list;
 mod merge;
@@ -43,6 +44,7 @@ pub fn main() -> ExitCode {
         Verb::Convert(options) => convert::convert(options),
         Verb::Import(options) => import::import(options),
         Verb::Export(options) => export::export(options),
+        Verb::Grad(options) => grad::grad(options),
         Verb::Report(options) => report::report(options),
         Verb::List(options) => list::list(options),
         Verb::Show(options) => show::show(options),

@@ -6,6 +6,19 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::run::{Event, Events};
 
+/// A bar over items, of which some are done already; nothing but on a terminal.
+pub(super) fn items_bar(count: usize, done: usize, quiet: bool) -> ProgressBar {
+    if quiet || !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} items, {per_sec}, {eta} left");
+    let bar = ProgressBar::new(count as u64).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_position(done as u64);
+    // The rate is that of what comes now.
+    bar.reset_eta();
+    bar
+}
+
 /// Shows a run as it goes.
 pub(super) struct Progress {
     shown: bool,
@@ -38,11 +51,7 @@ impl Events for Progress {
                     self.say(&format!("{checkpoint}: {done} items are answered already"));
                 }
                 self.say(&format!("{checkpoint}: {items} items, {tokens_requested} tokens of which {tokens_forwarded} go through the model"));
-                if self.shown {
-                    let style = ProgressStyle::with_template("{wide_bar} {pos}/{len} items, {per_sec}, {eta} left");
-                    self.bar = ProgressBar::new(*items as u64)
-                        .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-                }
+                self.bar = items_bar(*items, 0, !self.shown);
             }
             Event::Items { done } => self.bar.set_position(*done as u64),
             Event::AlreadyScored { checkpoint } => self.say(&format!("{checkpoint}: scored already")),

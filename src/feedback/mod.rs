@@ -8,8 +8,9 @@ mod collect;
 mod parameters;
 mod project;
 mod rademacher;
+pub mod store;
 
 pub use collect::{Collect, Gathered, Target, collect};
 pub use parameters::Parameters;
-pub use project::{Projected, ProjectedModule, Projection, Projector};
+pub use project::{Projected, ProjectedModule, Projection, Projector, module_of};
 pub use rademacher::{Scale, Side, rademacher};

@@ -34,6 +34,13 @@ pub struct ProjectedModule {
     pub input: usize,
 }
 
+/// The module that a parameter belongs to, relative to the base model, whose name (`model`, `transformer`, `gpt_neox`) is
+/// the first part of every name.
+pub fn module_of(parameter: &str) -> &str {
+    let module = parameter.strip_suffix(".weight").unwrap_or(parameter);
+    module.split_once('.').map_or(module, |(_, relative)| relative)
+}
+
 /// Projected gradients of some items.
 #[derive(Debug, Clone)]
 pub struct Projected {
@@ -79,8 +86,7 @@ impl<'a, K: Reverse> Projector<'a, K> {
             }
             let module = *places.entry(&source.name).or_insert_with(|| {
                 let [out, input] = source.stored_map();
-                let name = decoder.relative_name(source.name.strip_suffix(".weight").unwrap_or(&source.name));
-                modules.push(ProjectedModule { name: name.to_owned(), out, input });
+                modules.push(ProjectedModule { name: module_of(&source.name).to_owned(), out, input });
                 modules.len() - 1
             });
             parts.push(Some(Part::new(kernels, module, &modules[module], source, projection)?));

@@ -106,6 +106,11 @@ impl<K: Kernels> Local<K> {
         self.rows
     }
 
+    /// Bytes that may be held besides what is held now and what a pass takes.
+    pub fn memory_left(&self) -> usize {
+        memory::for_keys_and_values(&self.decoder, self.rows, self.memory)
+    }
+
     pub fn decoder(&self) -> &Decoder<K> {
         &self.decoder
     }

@@ -31,8 +31,6 @@ pub struct Decoder<K: Kernels> {
     pub(crate) spec: DecoderSpec,
     pub(crate) weights: Weights<K::Matrix, K::Vector>,
     pub(crate) leaves: Leaves,
-    /// Of the names of its parameters.
-    pub(crate) prefix: &'static str,
     /// Stored tensors by name, kept when gradients are wanted.
     pub(crate) raws: Vec<(String, K::Raw)>,
     /// Bytes of keys and values that are alive.
@@ -88,11 +86,6 @@ impl<K: Kernels> Decoder<K> {
     /// Its weights one by one.
     pub fn leaves(&self) -> &Leaves {
         &self.leaves
-    }
-
-    /// A parameter's name relative to the base model: without the prefix that the family's checkpoints may leave out.
-    pub fn relative_name<'a>(&self, name: &'a str) -> &'a str {
-        name.strip_prefix(self.prefix).unwrap_or(name)
     }
 
     pub fn kernels(&self) -> &K {

@@ -43,7 +43,7 @@ pub struct LoadOptions {
 /// read; NaN and infinite weights are refused, by tensor, unless they are allowed. One thread reads and hashes while
 /// this one converts; each stored tensor is let go when it is converted.
 pub fn load<K: Kernels>(checkpoint: impl Into<Address>, kernels: K, options: LoadOptions) -> Result<Loaded<K>> {
-    let Inspected { family, described: Described { spec, weights }, files, stored, .. } = inspect(&checkpoint.into())?;
+    let Inspected { described: Described { spec, weights }, files, stored, .. } = inspect(&checkpoint.into())?;
     let (uses, leaves) = (uses(&weights)?, Leaves::of(&weights)?);
     let (sender, receiver) = mpsc::sync_channel(READ_AHEAD);
     let (converted, checked) = std::thread::scope(|scope| {
@@ -73,7 +73,7 @@ pub fn load<K: Kernels>(checkpoint: impl Into<Address>, kernels: K, options: Loa
     };
     let raws = raws.into_iter().collect();
     Ok(Loaded {
-        decoder: Decoder { kernels, spec, weights, leaves, prefix: family.optional_prefix, raws, live: Arc::default() },
+        decoder: Decoder { kernels, spec, weights, leaves, raws, live: Arc::default() },
         fingerprint: format!("blake3:{}", hasher.finalize().to_hex()),
         dtypes: dtypes.into_iter().map(label).collect(),
         parameters: checked.values().map(|tensor| tensor.shape.iter().product::<usize>()).sum(),

@@ -5,6 +5,7 @@
 mod adapters;
 mod bad_input;
 mod exchange;
+mod grad;
 #[cfg(feature = "hub")]
 mod hub;
 #[cfg(feature = "hub")]

@@ -121,7 +121,8 @@ mod tests {
 
     #[test]
     fn numbers_beyond_the_range_become_the_largest() {
-        for (element, largest) in [(Element::F16, 65_504.0), (Element::Bf16, 3.389_531_4e38), (Element::F32, f32::MAX)] {
+        for (element, largest) in [(Element::F16, 65_504.0), (Element::Bf16, 3.389_531_4e38), (Element::F32, f32::MAX)]
+        {
             let mut bytes = Vec::new();
             let saturated = element.encode(&[f32::MAX, f32::MIN, 1.0], &mut bytes);
             let mut back = [0.0; 3];

@@ -1,5 +1,6 @@
 //! What the rows of a store are.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -31,8 +32,7 @@ pub struct Layout {
     pub dtype: Element,
     /// Side by side, without gaps.
     pub modules: Vec<Module>,
-    /// `None`: whole gradients.
-    pub projection: Option<ProjectionRecord>,
+    pub projection: ProjectionRecord,
 }
 
 /// The columns of one linear map.
@@ -49,14 +49,22 @@ pub struct Module {
     pub params: Option<u64>,
 }
 
-/// How gradients were projected: two-sided, by random signs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProjectionRecord {
-    /// Of each side.
-    pub dim: usize,
-    #[serde(with = "ScaleName")]
-    pub scale: Scale,
-    pub signs: SignsOf,
+/// How gradients were projected.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+pub enum ProjectionRecord {
+    /// Whole gradients.
+    None,
+    /// Each module on both sides, by random signs that anybody can make again.
+    Rademacher {
+        /// Of each side.
+        dim: usize,
+        #[serde(with = "ScaleName")]
+        scale: Scale,
+        signs: SignsOf,
+    },
+    /// Another way of Bergson's, by its own settings.
+    Bergson { settings: BTreeMap<String, String> },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -120,8 +128,8 @@ impl Layout {
             shape: [dim, dim],
             params: Some(module.out as u64 * module.input as u64),
         };
-        let record = ProjectionRecord { dim, scale: projection.scale, signs: SignsOf::Pcg64 };
-        Self { dtype, modules: modules.iter().enumerate().map(module).collect(), projection: Some(record) }
+        let record = ProjectionRecord::Rademacher { dim, scale: projection.scale, signs: SignsOf::Pcg64 };
+        Self { dtype, modules: modules.iter().enumerate().map(module).collect(), projection: record }
     }
 
     /// Numbers of a row.
@@ -175,7 +183,7 @@ impl Layout {
             }
             None => differs("number of modules", mine.len().into(), theirs.len().into()),
         };
-        let projection = |layout: &Self| serde_json::to_value(layout.projection).unwrap_or_default();
+        let projection = |layout: &Self| serde_json::to_value(&layout.projection).unwrap_or_default();
         modules.into_iter().chain(differs("projection", projection(self), projection(other))).collect()
     }
 }
@@ -195,7 +203,8 @@ impl Header {
         let (mine, theirs) = (fields(self), fields(other));
         let scalars = mine.iter().filter_map(|(name, mine)| {
             let theirs = theirs.get(name).unwrap_or(&Value::Null);
-            (mine != theirs).then(|| Diagnostic::new(format!("expected {name} {mine}, found {theirs}")).at(name.clone()))
+            (mine != theirs)
+                .then(|| Diagnostic::new(format!("expected {name} {mine}, found {theirs}")).at(name.clone()))
         });
         self.layout.differences(&other.layout).into_iter().chain(scalars).collect()
     }

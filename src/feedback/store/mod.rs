@@ -30,5 +30,5 @@ pub use element::Element;
 pub use export::{ExportTo, Exported, export};
 pub use header::{Header, Layout, Module, Normalizer, ProjectionRecord, Reduction, Sign, SignsOf};
 pub use query::{Hit, Measure};
-pub use reader::{GradStore, RowInfo};
+pub use reader::{GradStore, ItemInfo, RowInfo};
 pub use writer::{GradRow, GradWriter};

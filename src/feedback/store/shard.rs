@@ -123,7 +123,8 @@ pub(super) fn open(path: &Path, header: &Header, rows: u64) -> Result<Places> {
     let data = 8 + length;
     let mut place = |name: &str, dtype: &str, shape: &[u64], size_of: u64| {
         let value = tensors.remove(name).ok_or_else(|| bad(format!("expected the tensor {name}, found none")))?;
-        let tensor: Tensor = serde_json::from_value(value).map_err(|e| bad(format!("expected a tensor {name}: {e}")))?;
+        let tensor: Tensor =
+            serde_json::from_value(value).map_err(|e| bad(format!("expected a tensor {name}: {e}")))?;
         let bytes = shape.iter().try_fold(size_of, |bytes, length| bytes.checked_mul(*length));
         let [begin, end] = tensor.data_offsets;
         if tensor.dtype != dtype || tensor.shape != shape || end.checked_sub(begin) != bytes {

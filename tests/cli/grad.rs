@@ -1,0 +1,67 @@
+//! Stores of projected gradients.
+
+use std::collections::BTreeMap;
+
+use crate::support::{Bench, example};
+
+/// Names and contents of a store.
+fn store(bench: &Bench, folder: &str) -> BTreeMap<String, Vec<u8>> {
+    let entries = std::fs::read_dir(bench.path(folder)).unwrap().map(|entry| entry.unwrap().path());
+    let name = |path: &std::path::Path| path.file_name().unwrap().to_string_lossy().into_owned();
+    entries
+        .map(|path| (name(&path), std::fs::read(&path).unwrap()))
+        .filter(|(name, _)| !name.starts_with('.'))
+        .collect()
+}
+
+fn collect<'a>(suite: &'a str, checkpoint: &'a str, out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
+    [&["grad", "collect", suite, checkpoint, "--out", out, "--proj-dim", "4"], more].concat()
+}
+
+#[test]
+fn a_store_does_not_depend_on_how_it_was_made_and_refuses_other_rows() {
+    let bench = Bench::new();
+    let suite = bench.suite("");
+    let (suite, checkpoint) = (suite.to_str().unwrap(), example(700));
+    let checkpoint = checkpoint.to_str().unwrap();
+    let made = bench.veval(&collect(suite, checkpoint, "a", &[]));
+    assert_eq!((made.code, made.out.as_str()), (0, "a\n"), "{}", made.err);
+    let first = store(&bench, "a");
+    let names: Vec<&str> = first.keys().map(String::as_str).collect();
+    assert_eq!(names, ["grads-00000.safetensors", "index.json", "items.jsonl"]);
+    let index: serde_json::Value = serde_json::from_slice(&first["index.json"]).unwrap();
+    assert_eq!((index["complete"].as_bool(), index["dtype"].as_str()), (Some(true), Some("f16")));
+    let rows = index["rows"].as_u64().unwrap() as usize;
+    assert_eq!(rows, String::from_utf8_lossy(&first["items.jsonl"]).lines().count());
+    let modules = index["modules"].as_array().unwrap();
+    assert_eq!(index["dim"].as_u64().unwrap() as usize, modules.len() * 16);
+    assert!(modules.iter().any(|module| module["name"] == "layers.0.mlp.down_proj"), "{index}");
+
+    for more in
+        [&["--batch-tokens", "1"][..], &["--threads", "1"], &["--batch-tokens", "4096", "--max-memory", "200MB"]]
+    {
+        let made = bench.veval(&collect(suite, checkpoint, "b", more));
+        assert_eq!(made.code, 0, "{}", made.err);
+        assert!(store(&bench, "b") == first, "{more:?}");
+        std::fs::remove_dir_all(bench.path("b")).unwrap();
+    }
+    let again = bench.veval(&collect(suite, checkpoint, "a", &[]));
+    assert_eq!(again.code, 0, "{}", again.err);
+    assert!(store(&bench, "a") == first, "a store that is whole stays as it is");
+
+    let other = example(2500);
+    for (command, wanted) in [
+        (collect(suite, other.to_str().unwrap(), "a", &[]), "model"),
+        (collect(suite, checkpoint, "a", &["--mean"]), "loss_reduction"),
+        (collect(suite, checkpoint, "a", &["--params", "last:1"]), "modules"),
+        (collect(suite, checkpoint, "a", &["--limit", "1"]), "items"),
+        (collect(suite, checkpoint, "c", &["--params", "*.mpl.*"]), "parameters"),
+        (collect(suite, checkpoint, "c", &["--params", "*norm*"]), "linear map"),
+    ] {
+        let refused = bench.veval(&command);
+        assert_eq!(refused.code, 2, "{command:?}: {}", refused.out);
+        assert!(refused.err.contains(wanted), "{wanted}: {}", refused.err);
+    }
+    assert!(store(&bench, "a") == first, "nothing was written");
+    assert!(!bench.path("c").exists(), "nothing was written");
+}
