@@ -12,6 +12,7 @@ mod llama2c;
 mod pieces;
 mod safetensors;
 mod series;
+mod tensor_file;
 mod torch;
 mod weights;
 
@@ -23,6 +24,7 @@ pub(crate) use gguf::{Export, Quant, four_bit_scales};
 pub(crate) use pieces::Vocabulary;
 pub(crate) use safetensors::{SafetensorsPlan, write as write_safetensors};
 pub use series::{CheckpointRef, discover, discover_one, fetch};
+pub use tensor_file::{StoredTensor, TensorElement, TensorFile, TensorPlan, write_tensor_file};
 pub use torch::{Scalar as TorchScalar, TorchDtype, TorchError, TorchFile, TorchTensor};
 pub(crate) use weights::widen;
 pub use weights::{Dtype, TensorInfo, WeightFiles};

@@ -426,7 +426,7 @@ fn dtype_of(dtype: safetensors::Dtype) -> Option<Dtype> {
 }
 
 /// Reads and checks one header. The library's own check wants the whole file in memory, so the sizes are compared here.
-fn read_header(path: &Path) -> Result<(File, u64, Metadata)> {
+pub(super) fn read_header(path: &Path) -> Result<(File, u64, Metadata)> {
     let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
     let size = file.metadata().map_err(|e| Error::io("read the size of", path, &e))?.len();
     let bad = |message: String| {

@@ -1,11 +1,12 @@
 //! The arguments, as clap sees them.
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::exchange::{Column, Constant};
-use crate::feedback::store::Element;
+use crate::feedback::store::{Element, ExportTo};
 use crate::feedback::{Parameters, Scale};
 use crate::lm::LocalOptions;
 use crate::store::Shard;
@@ -400,6 +401,10 @@ pub(super) struct GradArguments {
 pub(super) enum Grads {
     /// Project the gradient of every item's right answer into a store
     Collect(GradCollectArguments),
+    /// The rows of a store that are most like some gradients
+    Query(GradQueryArguments),
+    /// Write a store in the files of another tool
+    Export(GradExportArguments),
 }
 
 #[derive(Debug, Args)]
@@ -499,6 +504,99 @@ impl From<ElementName> for Element {
             ElementName::F16 => Self::F16,
             ElementName::Bf16 => Self::Bf16,
             ElementName::F32 => Self::F32,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Exact: every row of the store is multiplied with every query, in one sequential read. The score of a row and a query
+is the inner product of their gradients: above zero, a step on the one lowers the loss of the other. STORE may also be
+an index of Bergson's.
+
+Examples:
+  veval grad query grads/corpus --like grads/gsm8k --mean --k 100 --format csv
+  veval grad query grads/corpus --like 0,7,20-25 --cosine")]
+pub(super) struct GradQueryArguments {
+    /// The store that is searched
+    pub store: PathBuf,
+    /// Rows of the store (0,7,20-25), or another store of the same checkpoint and projection
+    #[arg(long, value_name = "ROWS|STORE", value_parser = like)]
+    pub like: Like,
+    /// One query, the mean of all, in place of one for each row
+    #[arg(long)]
+    pub mean: bool,
+    /// How many rows for each query
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub k: usize,
+    /// Divide by the lengths of both gradients: long documents have long ones
+    #[arg(long)]
+    pub cosine: bool,
+    /// What to print on standard output
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = COST)]
+    pub threads: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+bergson  gradients.bin, info.json, processor_config.yaml and empty normalizers and hessians: its load_gradients and
+         Attributor open it
+npy      grads.npy, row_id.npy, loss.npy, norm.npy, n_tokens.npy
+trak     grads.mmap and what else TRAK's MmapSaver keeps of one model
+
+The hashes of all shards are compared on the way.
+
+Example:
+  veval grad export grads/gsm8k --to bergson --out exported/gsm8k")]
+pub(super) struct GradExportArguments {
+    /// The store
+    pub store: PathBuf,
+    /// Whose files
+    #[arg(long, value_enum)]
+    pub to: ExportName,
+    /// The folder to be written, which must not exist
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// Where queries come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Like {
+    Rows(Vec<RangeInclusive<u64>>),
+    Store(PathBuf),
+}
+
+/// `0,7,20-25`, or a folder.
+fn like(text: &str) -> Result<Like, String> {
+    if text.is_empty() || !text.chars().all(|c| c.is_ascii_digit() || ",-".contains(c)) {
+        return Ok(Like::Store(text.into()));
+    }
+    let rows = text.split(',').map(|part| {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        match (from.parse(), to.parse()) {
+            (Ok(from), Ok(to)) if from <= to => Ok(from..=to),
+            _ => Err(format!("expected rows such as 7 or 20-25, found {part:?}")),
+        }
+    });
+    rows.collect::<Result<_, _>>().map(Like::Rows)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ExportName {
+    Bergson,
+    Npy,
+    Trak,
+}
+
+impl From<ExportName> for ExportTo {
+    fn from(name: ExportName) -> Self {
+        match name {
+            ExportName::Bergson => Self::Bergson,
+            ExportName::Npy => Self::Npy,
+            ExportName::Trak => Self::Trak,
         }
     }
 }

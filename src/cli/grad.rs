@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::args::{GradArguments, GradCollectArguments, Grads};
 use super::data::here;
 use super::run::{read, stop_when_interrupted};
-use super::{print, progress};
+use super::{grad_store, print, progress};
 use crate::ctx;
 use crate::error::{Error, Result};
 use crate::feedback::store::{GradRow, GradWriter, Header, Layout, Normalizer, Reduction, Sign};
@@ -23,6 +23,8 @@ const MAX_ITEMS_BYTES: u64 = 1 << 30;
 pub(super) fn grad(arguments: &GradArguments) -> Result<()> {
     match &arguments.what {
         Grads::Collect(arguments) => collect(arguments),
+        Grads::Query(arguments) => grad_store::query(arguments),
+        Grads::Export(arguments) => grad_store::export(arguments),
     }
 }
 

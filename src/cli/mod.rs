@@ -11,6 +11,7 @@ mod downloads;
 mod export;
 mod gc;
 mod grad;
+mod grad_store;
 mod import;
 mod list;
 mod merge;

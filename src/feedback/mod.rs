@@ -1,16 +1,26 @@
-//! What goes back to the trainer: gradients of items, as projections that keep their inner products.
+//! What goes back to the trainer: gradients of items, whole and as projections that keep their inner products.
 //!
 //! ```text
-//! right answers ─► collect ─► one reverse pass a batch ─► Projector ─► a row of numbers for each item
+//! right answers ─► collect ─► one reverse pass a batch ─► Projector ─► store: a row of numbers for each item
+//!                                     └─► whole gradients ─► gradset: means, Fisher, low rank, by parameter name
+//! optimizer state ─► moments ─► precondition
 //! ```
 
+mod autocorrelation;
 mod collect;
+pub mod gradset;
+mod gram;
+pub mod moments;
 mod parameters;
+mod precondition;
 mod project;
 mod rademacher;
 pub mod store;
 
+pub use autocorrelation::{Autocorrelation, Damping, Power, Whitening};
 pub use collect::{Collect, Gathered, Target, collect};
+pub use gram::{Eigen, Gram, Symmetric};
 pub use parameters::Parameters;
+pub use precondition::{RankOne, Rule, precondition, scale_vectors};
 pub use project::{Projected, ProjectedModule, Projection, Projector, module_of};
 pub use rademacher::{Scale, Side, rademacher};

@@ -65,3 +65,37 @@ fn a_store_does_not_depend_on_how_it_was_made_and_refuses_other_rows() {
     assert!(store(&bench, "a") == first, "nothing was written");
     assert!(!bench.path("c").exists(), "nothing was written");
 }
+
+#[test]
+fn a_row_is_most_like_itself_and_stores_are_handed_on() {
+    let bench = Bench::new();
+    let suite = bench.suite("");
+    let (suite, checkpoint) = (suite.to_str().unwrap(), example(700));
+    let checkpoint = checkpoint.to_str().unwrap();
+    let made = bench.veval(&collect(suite, checkpoint, "a", &["--dtype", "f32"]));
+    assert_eq!(made.code, 0, "{}", made.err);
+    let found = bench.veval(&["grad", "query", "a", "--like", "1", "--cosine", "--k", "2", "--format", "csv"]);
+    assert_eq!(found.code, 0, "{}", found.err);
+    let rows: Vec<csv::StringRecord> =
+        csv::Reader::from_reader(found.out.as_bytes()).records().map(Result::unwrap).collect();
+    assert_eq!(rows.len(), 2, "{}", found.out);
+    let first: Vec<&str> = rows[0].iter().collect();
+    assert!(first.contains(&"1"), "{first:?}");
+    let best = first.iter().filter_map(|cell| cell.parse::<f64>().ok()).find(|score| (score - 1.0).abs() < 1e-5);
+    assert!(best.is_some(), "the cosine of a row with itself: {first:?}");
+    let ids = bench.read("a/items.jsonl");
+    let second: serde_json::Value = serde_json::from_str(ids.lines().nth(1).unwrap()).unwrap();
+    assert!(found.out.contains(second["id"].as_str().unwrap()), "items are named: {}", found.out);
+
+    for (to, file) in [("bergson", "gradients.bin"), ("npy", "grads.npy"), ("trak", "metadata.json")] {
+        let exported = bench.veval(&["grad", "export", "a", "--to", to, "--out", to]);
+        assert_eq!(exported.code, 0, "{}", exported.err);
+        assert!(bench.path(to).join(file).exists(), "{to}");
+        let again = bench.veval(&["grad", "export", "a", "--to", to, "--out", to]);
+        assert_eq!(again.code, 2, "{}", again.out);
+    }
+    let same = bench.veval(&["grad", "query", "a", "--like", "bergson", "--k", "1", "--format", "csv"]);
+    assert_eq!(same.code, 0, "an index of Bergson's is a store as well: {}", same.err);
+    let absent = bench.veval(&["grad", "query", "nowhere", "--like", "0"]);
+    assert_eq!(absent.code, 2, "{}", absent.out);
+}

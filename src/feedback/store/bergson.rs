@@ -153,14 +153,27 @@ fn record(settings: BTreeMap<String, String>) -> ProjectionRecord {
     }
 }
 
-/// The text of `processor_config.yaml`.
+/// The text of `processor_config.yaml`. Bergson refuses settings that are newer than itself, so those that mean the same
+/// where they are missing are left out.
 pub(super) fn config(projection: &ProjectionRecord) -> String {
-    let own = |name: &str, missing: &str, ours: &str| match (projection, name) {
-        (ProjectionRecord::Bergson { settings }, _) => settings.get(name).map_or(missing, String::as_str).to_owned(),
-        (ProjectionRecord::Rademacher { dim, .. }, "projection_dim") => dim.to_string(),
-        (ProjectionRecord::Rademacher { scale: Scale::Jl, .. }, "projection_scale") => "jl".to_owned(),
-        (ProjectionRecord::Rademacher { signs: SignsOf::Philox, .. }, "projection_version") => "2".to_owned(),
-        _ => if ours.is_empty() { missing } else { ours }.to_owned(),
+    let settings: BTreeMap<&str, String> = match projection {
+        ProjectionRecord::None => BTreeMap::from([("projection_dim", "null".to_owned())]),
+        ProjectionRecord::Bergson { settings } => {
+            settings.iter().map(|(name, value)| (name.as_str(), value.clone())).collect()
+        }
+        ProjectionRecord::Rademacher { dim, scale, signs } => {
+            let varying = |name: &str| match name {
+                "projection_dim" => dim.to_string(),
+                "projection_scale" => if *scale == Scale::Jl { "jl" } else { "row_norm" }.to_owned(),
+                _ => if *signs == SignsOf::Philox { "2" } else { "1" }.to_owned(),
+            };
+            let own = |ours: &str, name| if ours.is_empty() { varying(name) } else { ours.to_owned() };
+            SETTINGS.iter().map(|(name, _, ours)| (*name, own(ours, name))).collect()
+        }
     };
-    SETTINGS.iter().map(|(name, missing, ours)| format!("{name}: {}\n", own(name, missing, ours))).collect()
+    let says = |name: &str, value: &str| {
+        name == "projection_dim" || !SETTINGS.iter().any(|(known, missing, _)| *known == name && *missing == value)
+    };
+    let lines = settings.iter().filter(|(name, value)| says(name, value));
+    lines.map(|(name, value)| format!("{name}: {value}\n")).collect::<Vec<_>>().concat()
 }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::kernels::cpu::{Isa, vectors};
+
 /// What a stored number is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -71,18 +73,10 @@ impl Element {
     }
 
     /// Widens little-endian bytes, exactly.
-    pub(super) fn widen(self, bytes: &[u8], out: &mut [f32]) {
+    pub(super) fn widen(self, isa: Isa, bytes: &[u8], out: &mut [f32]) {
         match self {
-            Self::F16 => {
-                for (out, b) in out.iter_mut().zip(bytes.as_chunks().0) {
-                    *out = widen_half(u16::from_le_bytes(*b));
-                }
-            }
-            Self::Bf16 => {
-                for (out, b) in out.iter_mut().zip(bytes.as_chunks().0) {
-                    *out = f32::from_bits(u32::from(u16::from_le_bytes(*b)) << 16);
-                }
-            }
+            Self::F16 => vectors::widen_f16(isa, bytes, out),
+            Self::Bf16 => vectors::widen_bf16(isa, bytes, out),
             Self::F32 => {
                 for (out, b) in out.iter_mut().zip(bytes.as_chunks().0) {
                     *out = f32::from_le_bytes(*b);
@@ -92,32 +86,9 @@ impl Element {
     }
 }
 
-/// Half-precision bits to f32, without branches. Small gradients are subnormal halves; they become normal by a
-/// difference of normal numbers, because products with subnormal ones are slow.
-#[inline(always)]
-fn widen_half(bits: u16) -> f32 {
-    /// Exponents of f32 lie this much higher.
-    const BIAS: u32 = 112 << 23;
-    const SUBNORMAL: u32 = 113 << 23;
-    let magnitude = u32::from(bits & 0x7fff) << 13;
-    let small = f32::from_bits(magnitude + SUBNORMAL) - f32::from_bits(SUBNORMAL);
-    let finite = if magnitude < 1 << 23 { small.to_bits() } else { magnitude + BIAS };
-    let infinite = if magnitude >= 0x0f80_0000 { BIAS } else { 0 };
-    f32::from_bits((finite + infinite) | u32::from(bits & 0x8000) << 16)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_half_widens_exactly() {
-        for bits in 0..=u16::MAX {
-            let wanted = half::f16::from_bits(bits).to_f32();
-            let found = widen_half(bits);
-            assert!(found.to_bits() == wanted.to_bits() || (found.is_nan() && wanted.is_nan()), "{bits:#x}");
-        }
-    }
 
     #[test]
     fn numbers_beyond_the_range_become_the_largest() {
@@ -126,7 +97,7 @@ mod tests {
             let mut bytes = Vec::new();
             let saturated = element.encode(&[f32::MAX, f32::MIN, 1.0], &mut bytes);
             let mut back = [0.0; 3];
-            element.widen(&bytes, &mut back);
+            element.widen(Isa::best(), &bytes, &mut back);
             assert_eq!(back, [largest, -largest, 1.0], "{element:?}");
             assert_eq!(saturated, if element == Element::F32 { 0 } else { 2 });
         }

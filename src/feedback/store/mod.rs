@@ -24,6 +24,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_oracle;
+#[cfg(test)]
 mod tests_query;
 
 pub use element::Element;

@@ -1,19 +1,19 @@
 //! The rows that are most like some gradients: exact, in one sequential read of the store.
 
 use std::collections::BinaryHeap;
-use std::ops::Range;
-use std::sync::Mutex;
-use std::sync::mpsc::channel;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::element::Element;
 use super::reader::GradStore;
 use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
+use crate::kernels::cpu::Isa;
+use crate::kernels::cpu::vectors::dot;
+use crate::util::parallel;
 
-/// Read at once: long enough for the disk, short enough for the cache.
-const BLOCK_BYTES: usize = 2 << 20;
-const LANES: usize = 16;
+/// Read at once: long enough for the disk, short enough for the cache of a core.
+const BLOCK_BYTES: usize = 512 << 10;
 
 /// How alike two rows are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct Hit {
 
 impl GradStore {
     /// For each query the `k` rows most like it: score descending, then row ascending. The same bits for any number of
-    /// threads; with more than one, one reads while the others multiply.
+    /// threads.
     ///
     /// # Errors
     /// Queries of another width or with numbers that are none; rows whose score is none.
@@ -65,66 +65,40 @@ impl GradStore {
         Error::check(values.iter().enumerate().filter_map(problem).collect())?;
         let query = |values: &'a Vec<f32>| Query {
             values,
-            length: (measure == Measure::Cosine).then(|| f64::from(dot(values, values)).sqrt()),
+            length: (measure == Measure::Cosine).then(|| f64::from(dot(Isa::best(), values, values)).sqrt()),
         };
         Ok(values.iter().map(query).collect())
     }
 
+    /// Every thread takes the next block, reads it and multiplies it while it is in the cache.
     pub(super) fn scan(&self, queries: &[Query<'_>], k: usize, threads: usize, block: usize) -> Result<Found> {
-        let blocks = self.blocks(block);
-        let multiply = || Worker::new(self.layout().dtype, self.layout().dim(), queries, k);
-        let next = |rows: Range<u64>, bytes: &mut Vec<u8>| {
-            if ctx::interrupted() {
-                return Err(Error::new(ErrorKind::Incomplete, Diagnostic::new("interrupted")));
+        let (layout, rows) = (self.layout(), self.len());
+        let step = (block / layout.row_bytes()).max(1) as u64;
+        let next = AtomicU64::new(0);
+        let work = || {
+            let (mut worker, mut bytes) = (Worker::new(layout.dtype, layout.dim(), queries, k), Vec::new());
+            loop {
+                let from = next.fetch_add(step, Ordering::Relaxed);
+                if from >= rows {
+                    return Ok(worker.found);
+                }
+                let read = if ctx::interrupted() {
+                    Err(Error::new(ErrorKind::Incomplete, Diagnostic::new("interrupted")))
+                } else {
+                    self.read(from..rows.min(from + step), &mut bytes)
+                };
+                if let Err(error) = read {
+                    // Nobody needs the rest.
+                    next.store(rows, Ordering::Relaxed);
+                    return Err(error);
+                }
+                worker.add(from, &bytes);
             }
-            self.read(rows, bytes)
         };
-        if threads < 2 {
-            let (mut worker, mut bytes) = (multiply(), Vec::new());
-            for rows in blocks {
-                next(rows.clone(), &mut bytes)?;
-                worker.add(rows.start, &bytes);
-            }
-            return Ok(worker.found);
-        }
-        let workers = threads - 1;
-        let (full, filled) = channel::<(u64, Vec<u8>)>();
-        let (empty, emptied) = channel::<Vec<u8>>();
-        let filled = Mutex::new(filled);
-        std::thread::scope(|scope| {
-            let handles: Vec<_> = (0..workers)
-                .map(|_| {
-                    let (empty, filled) = (empty.clone(), &filled);
-                    let mut worker = multiply();
-                    scope.spawn(move || {
-                        // A poisoned lock means that another worker panicked, which is told when it is joined.
-                        while let Some((row, bytes)) = filled.lock().ok().and_then(|filled| filled.recv().ok()) {
-                            worker.add(row, &bytes);
-                            // Nobody waits for buffers once everything is read.
-                            let _ = empty.send(bytes);
-                        }
-                        worker.found
-                    })
-                })
-                .collect();
-            // So many blocks are in memory. The workers own the other ends, so that reading stops when they are gone.
-            let buffers = std::iter::repeat_n(Vec::new(), workers + 2);
-            buffers.map(|buffer| empty.send(buffer)).for_each(drop);
-            drop(empty);
-            let read = blocks.map(|rows| (rows.start, rows)).try_for_each(|(first, rows)| {
-                let gone = || Error::internal("a search whose workers are gone");
-                let mut bytes = emptied.recv().map_err(|_| gone())?;
-                next(rows, &mut bytes)?;
-                full.send((first, bytes)).map_err(|_| gone())
-            });
-            drop(full);
-            let found = handles.into_iter().map(|handle| match handle.join() {
-                Ok(found) => found,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            let found = found.reduce(Found::merged);
-            read.and(found.ok_or_else(|| Error::internal("a search without workers")))
-        })
+        let threads = threads.max(1);
+        let workers: Vec<usize> = (0..threads).collect();
+        let found: Result<Vec<Found>> = parallel::map(&workers, threads, |_| work()).into_iter().collect();
+        found?.into_iter().reduce(Found::merged).ok_or_else(|| Error::internal("a search without threads"))
     }
 }
 
@@ -153,6 +127,7 @@ impl Found {
 }
 
 struct Worker<'a> {
+    isa: Isa,
     element: Element,
     queries: &'a [Query<'a>],
     /// One row, widened.
@@ -163,20 +138,21 @@ struct Worker<'a> {
 impl<'a> Worker<'a> {
     fn new(element: Element, dim: usize, queries: &'a [Query<'a>], k: usize) -> Self {
         let best = queries.iter().map(|_| Best { k, heap: BinaryHeap::new() }).collect();
-        Self { element, queries, row: vec![0.0; dim], found: Found { best, faulty: None } }
+        Self { isa: Isa::best(), element, queries, row: vec![0.0; dim], found: Found { best, faulty: None } }
     }
 
     /// `first`: the number of the first row.
     fn add(&mut self, first: u64, bytes: &[u8]) {
         for (row, bytes) in (first..).zip(bytes.chunks_exact(self.row.len() * self.element.size())) {
-            self.element.widen(bytes, &mut self.row);
+            self.element.widen(self.isa, bytes, &mut self.row);
             let mut length = None;
             for (query, best) in self.queries.iter().zip(&mut self.found.best) {
-                let product = dot(query.values, &self.row);
+                let product = dot(self.isa, query.values, &self.row);
                 let score = match query.length {
                     None => product,
                     Some(own) => {
-                        let other = *length.get_or_insert_with(|| f64::from(dot(&self.row, &self.row)).sqrt());
+                        let other =
+                            *length.get_or_insert_with(|| f64::from(dot(self.isa, &self.row, &self.row)).sqrt());
                         if own * other == 0.0 { product } else { (f64::from(product) / (own * other)) as f32 }
                     }
                 };
@@ -189,22 +165,6 @@ impl<'a> Worker<'a> {
             }
         }
     }
-}
-
-/// Sixteen sums by position, added in ascending order.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0f32; LANES];
-    let (chunks_a, rest_a) = a.as_chunks::<LANES>();
-    let (chunks_b, rest_b) = b.as_chunks::<LANES>();
-    for (a, b) in chunks_a.iter().zip(chunks_b) {
-        for lane in 0..LANES {
-            sums[lane] += a[lane] * b[lane];
-        }
-    }
-    for (sum, (a, b)) in sums.iter_mut().zip(rest_a.iter().zip(rest_b)) {
-        *sum += a * b;
-    }
-    sums.iter().sum()
 }
 
 /// The best of what was offered.

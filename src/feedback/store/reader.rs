@@ -10,6 +10,7 @@ use super::index::Index;
 use super::{bergson, shard, writer};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
+use crate::kernels::cpu::Isa;
 
 /// A store, or an index of Bergson's, open for reading.
 #[derive(Debug)]
@@ -149,7 +150,7 @@ impl GradStore {
         let mut bytes = Vec::new();
         self.read(range, &mut bytes)?;
         let mut values = vec![0.0; bytes.len() / self.layout.dtype.size()];
-        self.layout.dtype.widen(&bytes, &mut values);
+        self.layout.dtype.widen(Isa::best(), &bytes, &mut values);
         Ok(values)
     }
 

@@ -221,11 +221,14 @@ fn full_shards_are_written_by_themselves() {
     assert_eq!(GradWriter::open(folder.path(), &wide).unwrap().rows(), 4);
 }
 
+/// What must be said, and the change that it is about.
+type Change = (&'static str, fn(&mut Header));
+
 #[test]
 fn other_rows_are_refused_by_what_differs() {
     let folder = tempfile::tempdir().unwrap();
     filled(folder.path(), Element::F16, &wild(2 * DIM, 5), &[2]);
-    let cases: [(&str, fn(&mut Header)); 8] = [
+    let cases: [Change; 8] = [
         ("model: expected model \"blake3:cc\", found \"blake3:aa\"", |h| h.model = "blake3:cc".to_owned()),
         ("tokenizer: expected tokenizer", |h| h.tokenizer = "blake3:cc".to_owned()),
         ("numerics: expected numerics", |h| h.numerics = "cpu/4".to_owned()),

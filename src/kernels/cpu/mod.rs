@@ -20,6 +20,7 @@ mod pool;
 mod reverse;
 mod slope;
 mod tile;
+pub mod vectors;
 
 pub use array::Array;
 pub use isa::Isa;
