@@ -19,6 +19,9 @@ pub trait Reverse: Kernels + 'static {
     /// The sum over `rows` of the first axis, and over every further axis but the last: `[n]`.
     fn column_sums(&self, x: &Self::Array, rows: Range<usize>) -> Result<Self::Array>;
 
+    /// Adds row i of `x`, for i in `rows`, to row `ids[i]` of a table, in ascending order.
+    fn add_to_rows(&self, table: Self::Array, x: &Self::Array, rows: Range<usize>, ids: &[u32]) -> Result<Self::Array>;
+
     /// Of `x / scale * gain + bias`: with respect to `x`, and to `scale` (`[S, 1]`).
     fn norm_apply_reverse(
         &self,

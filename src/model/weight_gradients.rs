@@ -96,15 +96,18 @@ impl<K: Reverse> Receiver<K> for WeightGradients<'_, K> {
     }
 
     fn table(&mut self, weight: usize, ids: &[u32], rows: &RowsOf<'_, K>) -> Result<()> {
-        let SiteValues { shape, values } = self.kernels.host(rows.gradient)?;
-        let (width, count) = (shape[1], self.leaves.sources()[weight].shape[0]);
-        let mut table = vec![0f32; count * width];
-        for range in self.here(rows) {
-            for row in range {
-                let own = &mut table[ids[row] as usize * width..][..width];
-                own.iter_mut().zip(&values[row * width..]).for_each(|(sum, value)| *sum += value);
+        // A head that is tied to the table was met before.
+        let mut table = match self.sums.remove(&weight) {
+            Some(sum) => sum,
+            None => {
+                let shape = self.leaves.sources()[weight].shape.clone();
+                self.kernels.array(SiteValues { values: vec![0.0; shape.iter().product()], shape })?
             }
+        };
+        for range in self.here(rows) {
+            table = self.kernels.add_to_rows(table, rows.gradient, range, ids)?;
         }
-        self.add(weight, self.kernels.array(SiteValues { shape: vec![count, width], values: table })?)
+        self.sums.insert(weight, table);
+        Ok(())
     }
 }

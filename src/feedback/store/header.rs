@@ -118,7 +118,7 @@ impl Module {
 }
 
 impl Layout {
-    /// Of rows as [`crate::feedback::project`] makes them.
+    /// Of rows as [`crate::feedback::Projector`] makes them.
     pub fn projected(modules: &[ProjectedModule], projection: Projection, dtype: Element) -> Self {
         let (dim, width) = (projection.dim, projection.dim * projection.dim);
         let module = |(number, module): (usize, &ProjectedModule)| Module {

@@ -23,6 +23,8 @@ use crate::kernels::Scoring;
 const BLOCK: usize = 128;
 
 /// Gradients of q, k and v. `q, dz [S, H, h]`, `k, v [S, G, h]`; branches are ranges of rows.
+///
+/// Heads go side by side; those that share keys and values leave their parts, which are added in ascending order.
 pub(super) fn attention(
     pool: &Pool,
     isa: Isa,
@@ -31,35 +33,43 @@ pub(super) fn attention(
     scoring: Scoring,
 ) -> [Array; 3] {
     let (heads, kv_heads, width) = (q.shape[1], k.shape[1], q.shape[2]);
-    let mut gradients = [q, k, v].map(|x| Array::build(x.shape.clone(), |out| out.fill(0.0)));
+    let zeros = |x: &Array| Array::build(x.shape.clone(), |out| out.fill(0.0));
+    let (mut dq, mut dk, mut dv) = (zeros(q), zeros(k), zeros(v));
+    // Of keys and of values, as if every head had its own.
+    let (mut key_parts, mut value_parts) = (zeros(q), zeros(q));
     {
-        let [dq, dk, dv] =
-            gradients.each_mut().map(|x| x.values_mut().map_or_else(|| Output::new(&mut []), Output::new));
-        let tasks: Vec<(usize, usize)> =
-            (0..branches.len()).flat_map(|branch| (0..kv_heads).map(move |group| (branch, group))).collect();
-        pool.run(tasks.len(), |task| {
-            let (branch, group) = (branches[tasks[task].0].clone(), tasks[task].1);
-            let rows = branch.len();
-            let from = |x: &Array, head: usize| gather(x, &branch, head);
-            let (key, value) = (from(k, group), from(v, group));
-            let (mut dkey, mut dvalue) = (vec![0f32; rows * width], vec![0f32; rows * width]);
-            for head in group * (heads / kv_heads)..(group + 1) * (heads / kv_heads) {
-                let one = Head { pool, isa, width, scoring, key: &key, value: &value };
-                let mut dquery = vec![0f32; rows * width];
-                one.reverse(&from(q, head), &from(dz, head), &mut dquery, &mut dkey, &mut dvalue);
-                scatter(&dq, &dquery, &branch, (head, heads), width);
+        let output = |x: &mut Array| x.values_mut().map_or_else(|| Output::new(&mut []), Output::new);
+        let (dq, key_parts, value_parts) = (output(&mut dq), output(&mut key_parts), output(&mut value_parts));
+        pool.run(branches.len() * heads, |task| {
+            let (branch, head) = (&branches[task / heads], task % heads);
+            let group = head * kv_heads / heads;
+            let (key, value) = (gather(k, branch, group), gather(v, branch, group));
+            let one = Head { pool, isa, width, scoring, key: &key, value: &value };
+            let [mut dquery, mut dkey, mut dvalue] = [(); 3].map(|()| vec![0f32; branch.len() * width]);
+            one.reverse(&gather(q, branch, head), &gather(dz, branch, head), &mut dquery, &mut dkey, &mut dvalue);
+            for (out, rows) in [(&dq, &dquery), (&key_parts, &dkey), (&value_parts, &dvalue)] {
+                scatter(out, rows, branch, (head, heads), width);
             }
-            scatter(&dk, &dkey, &branch, (group, kv_heads), width);
-            scatter(&dv, &dvalue, &branch, (group, kv_heads), width);
         });
     }
-    gradients
+    for (sums, parts) in [(&mut dk, &key_parts), (&mut dv, &value_parts)] {
+        let Some(sums) = sums.values_mut() else { continue };
+        let groups = sums.chunks_exact_mut(width).zip(parts.values().chunks_exact(heads / kv_heads * width));
+        for (sum, parts) in groups {
+            parts.chunks_exact(width).for_each(|part| math::add(isa, sum, part));
+        }
+    }
+    [dq, dk, dv]
 }
 
 /// Rows `[rows, width]` of one head.
 fn gather(x: &Array, rows: &Range<usize>, head: usize) -> Vec<f32> {
     let (heads, width) = (x.shape[1], x.shape[2]);
-    rows.clone().flat_map(|row| &x.values()[(row * heads + head) * width..][..width]).copied().collect()
+    let mut own = Vec::with_capacity(rows.len() * width);
+    for row in rows.clone() {
+        own.extend_from_slice(&x.values()[(row * heads + head) * width..][..width]);
+    }
+    own
 }
 
 /// Puts the rows of one head where [`gather`] takes them from; each head of a branch is one task's.

@@ -37,6 +37,16 @@ impl Reverse for Cpu {
         }))
     }
 
+    fn add_to_rows(&self, table: Array, x: &Array, rows: Range<usize>, ids: &[u32]) -> Result<Array> {
+        let width = table.width();
+        Ok(table.map(|table| {
+            for row in rows {
+                let own = &mut table[ids[row] as usize * width..][..width];
+                math::add(self.isa, own, &x.values()[row * width..][..width]);
+            }
+        }))
+    }
+
     fn norm_apply_reverse(
         &self,
         x: &Array,
@@ -121,7 +131,7 @@ pub(super) fn outer(pool: &Pool, isa: Isa, (a, m): (&[f32], usize), (b, n): (&[f
 
 /// Dense rows of `width`, the other way round.
 fn transposed(pool: &Pool, values: &[f32], width: usize) -> Scratch {
-    /// Columns of a task: a cache line of each row.
+    /// Columns of a task, and rows that it turns at once: a cache line each way.
     const BLOCK: usize = 16;
     let rows = values.len() / width.max(1);
     let mut columns = Scratch::take(values.len());
@@ -130,9 +140,13 @@ fn transposed(pool: &Pool, values: &[f32], width: usize) -> Scratch {
         let (from, to) = (block * BLOCK, width.min(block * BLOCK + BLOCK));
         // SAFETY: these columns are one task's.
         let part = unsafe { out.part(from * rows, (to - from) * rows) };
-        for (row, values) in values.chunks_exact(width).enumerate() {
-            for (column, value) in values[from..to].iter().enumerate() {
-                part[column * rows + row] = *value;
+        for first in (0..rows).step_by(BLOCK) {
+            let last = rows.min(first + BLOCK);
+            for column in 0..to - from {
+                let target = &mut part[column * rows + first..column * rows + last];
+                for (target, row) in target.iter_mut().zip(first..) {
+                    *target = values[row * width + from + column];
+                }
             }
         }
     });
