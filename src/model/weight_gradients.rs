@@ -97,12 +97,11 @@ impl<K: Reverse> Receiver<K> for WeightGradients<'_, K> {
 
     fn table(&mut self, weight: usize, ids: &[u32], rows: &RowsOf<'_, K>) -> Result<()> {
         // A head that is tied to the table was met before.
-        let mut table = match self.sums.remove(&weight) {
-            Some(sum) => sum,
-            None => {
-                let shape = self.leaves.sources()[weight].shape.clone();
-                self.kernels.array(SiteValues { values: vec![0.0; shape.iter().product()], shape })?
-            }
+        let mut table = if let Some(sum) = self.sums.remove(&weight) {
+            sum
+        } else {
+            let shape = self.leaves.sources()[weight].shape.clone();
+            self.kernels.array(SiteValues { values: vec![0.0; shape.iter().product()], shape })?
         };
         for range in self.here(rows) {
             table = self.kernels.add_to_rows(table, rows.gradient, range, ids)?;
