@@ -401,6 +401,8 @@ pub(super) struct GradArguments {
 pub(super) enum Grads {
     /// Project the gradient of every item's right answer into a store
     Collect(GradCollectArguments),
+    /// Write the mean gradient of the items, whole, by parameter name
+    Set(GradSetArguments),
     /// The rows of a store that are most like some gradients
     Query(GradQueryArguments),
     /// Write a store in the files of another tool
@@ -420,17 +422,11 @@ Examples:
   veval grad collect suites/core.toml ckpts/step1000 --data-dir data --task gsm8k --out grads/gsm8k
   veval grad collect my.toml ckpts/step1000 --params 'last:2' --proj-dim 8 --out grads/last")]
 pub(super) struct GradCollectArguments {
-    /// The suite, a TOML file
-    pub suite: PathBuf,
-    /// A checkpoint: a folder, a GGUF file, base+adapter, or an address such as hf://model/owner/name@revision
-    #[arg(value_name = "CKPT")]
-    pub checkpoint: PathBuf,
+    #[command(flatten)]
+    pub of: GradItems,
     /// The store
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Whose gradients: all, last:N blocks, or names with *, separated by commas
-    #[arg(long = "params", value_name = "WHICH", default_value = "all")]
-    pub parameters: Parameters,
     /// Numbers of each side: a linear map takes N x N
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = projection)]
     pub proj_dim: usize,
@@ -440,6 +436,19 @@ pub(super) struct GradCollectArguments {
     /// Element type of the store
     #[arg(long, value_enum, default_value_t = ElementName::F16)]
     pub dtype: ElementName,
+}
+
+/// Whose gradients, of what.
+#[derive(Debug, Args)]
+pub(super) struct GradItems {
+    /// The suite, a TOML file
+    pub suite: PathBuf,
+    /// A checkpoint: a folder, a GGUF file, base+adapter, or an address such as hf://model/owner/name@revision
+    #[arg(value_name = "CKPT")]
+    pub checkpoint: PathBuf,
+    /// Whose gradients: all, last:N blocks, or names with *, separated by commas
+    #[arg(long = "params", value_name = "WHICH", default_value = "all")]
+    pub parameters: Parameters,
     /// The mean over an answer's tokens in place of their sum
     #[arg(long)]
     pub mean: bool,
@@ -464,6 +473,50 @@ pub(super) struct GradCollectArguments {
     /// No progress on standard error
     #[arg(long, short)]
     pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+One safetensors file of the gradients' mean over items, under the checkpoint's own parameter names and of their shapes, so
+that a trainer can add, multiply or project without a table of names. The losses are those of `veval grad collect`. The
+header says how many items there were and the cosine between the means of two halves of them: below 0.1 the set is noise.
+
+Examples:
+  veval grad set suites/core.toml ckpts/step1000 --data-dir data --task gsm8k --out gsm8k.safetensors
+  veval grad set my.toml ckpts/step1000 --params last:2 --kind fisher --out fisher.safetensors")]
+pub(super) struct GradSetArguments {
+    #[command(flatten)]
+    pub of: GradItems,
+    /// The file, which must not exist
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// What of the items' gradients
+    #[arg(long, value_enum, default_value_t = SetName::Target)]
+    pub kind: SetName,
+    /// Of `--kind lowrank`: numbers of each matrix's singular values
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = projection)]
+    pub rank: usize,
+    /// Element type of the file
+    #[arg(long, value_enum, default_value_t = PrecisionName::Bf16)]
+    pub dtype: PrecisionName,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum SetName {
+    /// The mean: what to go along
+    Target,
+    /// The mean: what to protect
+    Retain,
+    /// The mean of the squares
+    Fisher,
+    /// The mean, each matrix by its largest singular values
+    Lowrank,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum PrecisionName {
+    Bf16,
+    F32,
 }
 
 /// Numbers of one side of a projection.

@@ -1,21 +1,28 @@
 //! `veval grad`: projected gradients of items.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
-use super::args::{GradArguments, GradCollectArguments, Grads};
+use super::args::{GradArguments, GradCollectArguments, GradItems, GradSetArguments, Grads, PrecisionName, SetName};
 use super::data::here;
 use super::run::{read, stop_when_interrupted};
 use super::{grad_store, print, progress};
 use crate::ctx;
-use crate::error::{Error, Result};
+use crate::diag::Diagnostic;
+use crate::error::{Error, ErrorKind, Result};
+use crate::feedback::gradset::{GradSet, GradSetBuilder, Kind, Precision, Provenance, low_rank};
 use crate::feedback::store::{GradRow, GradWriter, Header, Layout, Normalizer, Reduction, Sign};
 use crate::feedback::{Collect, Projection, Projector, Target, collect as collect_rows};
+use crate::kernels::Reverse;
+use crate::kernels::cpu::Cpu;
 use crate::kernels::tape::Tape;
 use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
-use crate::run::{Selection, prepare, right_answers};
+use crate::model::{Loss, Objective, Reach, Summed, WeightGradients};
+use crate::request::GradSpan;
+use crate::run::{RightAnswer, Selection, prepare, right_answers};
 use crate::util::{files, hash};
 
 const MAX_ITEMS_BYTES: u64 = 1 << 30;
@@ -23,6 +30,7 @@ const MAX_ITEMS_BYTES: u64 = 1 << 30;
 pub(super) fn grad(arguments: &GradArguments) -> Result<()> {
     match &arguments.what {
         Grads::Collect(arguments) => collect(arguments),
+        Grads::Set(arguments) => set(arguments),
         Grads::Query(arguments) => grad_store::query(arguments),
         Grads::Export(arguments) => grad_store::export(arguments),
     }
@@ -39,58 +47,132 @@ struct ItemLine {
     hash: String,
 }
 
-fn collect(arguments: &GradCollectArguments) -> Result<()> {
-    let threads = arguments.threads.map_or_else(ctx::cores, usize::from);
-    let suite = read(&arguments.suite)?;
-    let selection =
-        Selection { tasks: arguments.tasks.clone(), limit: arguments.limit, data_dir: arguments.data_dir.clone() };
+/// A checkpoint that is ready for gradients, and what they are taken of.
+struct Opened {
+    model: Local<Tape<Cpu>>,
+    targets: Vec<Target>,
+    /// Of the wanted parameters.
+    names: BTreeSet<String>,
+    /// Bytes of activations that may be kept.
+    memory: usize,
+}
+
+fn open(of: &GradItems) -> Result<Opened> {
+    let threads = of.threads.map_or_else(ctx::cores, usize::from);
+    let suite = read(&of.suite)?;
+    let selection = Selection { tasks: of.tasks.clone(), limit: of.limit, data_dir: of.data_dir.clone() };
     let prepared = prepare(&suite, &selection, threads)?;
-    let options = LocalOptions {
-        batch_tokens: arguments.batch_tokens,
-        max_memory: arguments.max_memory,
-        ..LocalOptions::default()
-    };
-    let model = Local::open(here(&arguments.checkpoint)?, Tape::new(cpu(threads)?), &options)?;
+    let options = LocalOptions { batch_tokens: of.batch_tokens, max_memory: of.max_memory, ..LocalOptions::default() };
+    let model = Local::open(here(&of.checkpoint)?, Tape::new(cpu(threads)?), &options)?;
     let answers = right_answers(&prepared, model.tokenizer(), model.info().max_length)?;
-    let target = |answer: crate::run::RightAnswer| Target {
+    let target = |answer: RightAnswer| Target {
         id: prepared.tasks[answer.task].items[answer.item].id.clone(),
         tokens: answer.tokens,
         start: answer.start,
     };
-    let targets: Vec<Target> = answers.into_iter().map(target).collect();
-    let names = arguments.parameters.of(model.decoder().leaves())?;
+    let names = of.parameters.of(model.decoder().leaves())?;
+    let memory = model.memory_left();
+    Ok(Opened { targets: answers.into_iter().map(target).collect(), names, memory, model })
+}
+
+fn collect(arguments: &GradCollectArguments) -> Result<()> {
+    let Opened { model, targets, names, memory } = open(&arguments.of)?;
     let projection = Projection { dim: arguments.proj_dim, scale: arguments.scale.into() };
     let projector = Projector::new(model.decoder(), |name| names.contains(name), projection)?;
     let header = Header {
         layout: Layout::projected(projector.modules(), projection, arguments.dtype.into()),
         normalizer: Normalizer::None,
-        loss_reduction: if arguments.mean { Reduction::Mean } else { Reduction::Sum },
+        loss_reduction: reduction(&arguments.of),
         sign: Sign::GradientOfLoss,
         model: model.info().fingerprint.clone(),
         tokenizer: model.tokenizer().fingerprint().to_owned(),
         numerics: model.info().numerics.clone(),
     };
-    write_items(&arguments.out, &targets)?;
+    check_items(&arguments.out, &targets)?;
     let mut writer = GradWriter::open(&arguments.out, &header)?;
+    write_items(&arguments.out, &targets)?;
     let done = usize::try_from(writer.rows()).unwrap_or(usize::MAX);
     stop_when_interrupted()?;
-    let bar = progress::items_bar(targets.len(), done, arguments.quiet);
-    gather(&projector, &targets, done, arguments, model.memory_left(), &mut writer, &bar)?;
+    let bar = progress::items_bar(targets.len(), done, arguments.of.quiet);
+    let how = Collect { mean: arguments.of.mean, batch_tokens: arguments.of.batch_tokens, memory };
+    gather(&projector, &targets, done, how, &mut writer, &bar)?;
     writer.finish()?;
     bar.finish_and_clear();
     print(&format!("{}\n", arguments.out.display()))
 }
 
-fn gather<K: crate::kernels::Reverse>(
+fn reduction(of: &GradItems) -> Reduction {
+    if of.mean { Reduction::Mean } else { Reduction::Sum }
+}
+
+fn set(arguments: &GradSetArguments) -> Result<()> {
+    if arguments.out.exists() {
+        let error = Error::bad("expected a name that is free, found a file").in_file(&arguments.out);
+        return Err(error.help("remove it first, or name another"));
+    }
+    let Opened { model, targets, names, memory } = open(&arguments.of)?;
+    let decoder = model.decoder();
+    let shapes = decoder.leaves().parameters().into_iter().filter(|(name, _)| names.contains(*name));
+    let shapes = shapes.map(|(name, (shape, _))| (name.to_owned(), shape.to_vec())).collect();
+    let mut builder = GradSetBuilder::new(&shapes, arguments.kind == SetName::Fisher);
+    stop_when_interrupted()?;
+    let bar = progress::items_bar(targets.len(), 0, arguments.of.quiet);
+    for (index, target) in targets.iter().enumerate() {
+        if ctx::interrupted() {
+            let message = format!("interrupted after {index} of {} items; nothing was written", targets.len());
+            return Err(Error::new(ErrorKind::Incomplete, Diagnostic::new(message)));
+        }
+        let span = GradSpan { start: target.start, end: target.tokens.len() };
+        let loss = Loss::Nll { span, mean: arguments.of.mean };
+        let mut weights = WeightGradients::new(decoder, |name| names.contains(name), Summed::Pass);
+        let reach = Reach { memory, ..Reach::default() };
+        let item = [Objective { tokens: &target.tokens, loss }];
+        decoder.reverse(&item, reach, &mut weights).map_err(|error| error.at(&target.id))?;
+        builder.add(&target.id, &weights.into_parameters()?)?;
+        bar.set_position(index as u64 + 1);
+    }
+    bar.finish_and_clear();
+    let collected = builder.finish()?;
+    let (kind, tensors) = match arguments.kind {
+        SetName::Target => (Kind::Target, collected.mean()),
+        SetName::Retain => (Kind::Retain, collected.mean()),
+        SetName::Fisher => {
+            let squares = collected.fisher().ok_or_else(|| Error::internal("squares that were not summed"))?;
+            (Kind::Fisher, squares)
+        }
+        SetName::Lowrank => (Kind::LowRank, low_rank(&collected.mean(), arguments.rank)),
+    };
+    let name = arguments.out.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let provenance = Provenance {
+        name,
+        checkpoint: model.info().fingerprint.clone(),
+        step: None,
+        loss: "negative log-likelihood of the right answer".to_owned(),
+        reduction: reduction(&arguments.of),
+        optimizer: None,
+    };
+    let evidence = collected.evidence();
+    let (items, cosine) = (evidence.items, evidence.split_half_cosine);
+    let warning = evidence.warning();
+    let precision = match arguments.dtype {
+        PrecisionName::Bf16 => Precision::Bf16,
+        PrecisionName::F32 => Precision::F32,
+    };
+    GradSet { kind, provenance, evidence, tensors }.write(&arguments.out, precision)?;
+    let cosine = cosine.map_or_else(|| "unknown".to_owned(), |cosine| format!("{cosine:.3}"));
+    let mut text = format!("{}: {items} items, cosine of two halves {cosine}\n", arguments.out.display());
+    text += &warning.map_or_else(String::new, |warning| format!("warning: {warning}\n"));
+    print(&text)
+}
+
+fn gather<K: Reverse>(
     projector: &Projector<'_, K>,
     targets: &[Target],
     done: usize,
-    arguments: &GradCollectArguments,
-    memory: usize,
+    how: Collect,
     writer: &mut GradWriter,
     bar: &ProgressBar,
 ) -> Result<()> {
-    let how = Collect { mean: arguments.mean, batch_tokens: arguments.batch_tokens, memory };
     let width = projector.width();
     let gathered = collect_rows(projector, targets, done, how, &mut |batch| {
         let rows: Vec<GradRow<'_>> = batch
@@ -119,8 +201,8 @@ fn gather<K: crate::kernels::Reverse>(
     gathered
 }
 
-/// Writes what the rows are, or checks that a store that is there is of the same items.
-fn write_items(folder: &Path, targets: &[Target]) -> Result<()> {
+/// What the rows are gradients of, a line each.
+fn item_lines(targets: &[Target]) -> Result<String> {
     let line = |target: &Target| {
         let bytes: Vec<u8> = target.tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
         ItemLine {
@@ -135,15 +217,20 @@ fn write_items(folder: &Path, targets: &[Target]) -> Result<()> {
         text += &serde_json::to_string(&line(target)).map_err(|e| Error::internal(format!("items.jsonl: {e}")))?;
         text.push('\n');
     }
+    Ok(text)
+}
+
+/// Refuses a store of other items.
+fn check_items(folder: &Path, targets: &[Target]) -> Result<()> {
     let path = folder.join("items.jsonl");
-    if path.exists() {
-        if files::read_text(&path, MAX_ITEMS_BYTES)? == text {
-            return Ok(());
-        }
-        return Err(Error::bad(format!("expected a store of the same {} items, found other ones", targets.len()))
-            .in_file(&path)
-            .help("use another folder for these gradients"));
+    if !path.exists() || files::read_text(&path, MAX_ITEMS_BYTES)? == item_lines(targets)? {
+        return Ok(());
     }
-    files::create_folder(folder)?;
-    files::write_atomic(&path, text.as_bytes())
+    Err(Error::bad(format!("expected a store of the same {} items, found other ones", targets.len()))
+        .in_file(&path)
+        .help("use another folder for these gradients"))
+}
+
+fn write_items(folder: &Path, targets: &[Target]) -> Result<()> {
+    files::write_atomic(&folder.join("items.jsonl"), item_lines(targets)?.as_bytes())
 }

@@ -99,3 +99,42 @@ fn a_row_is_most_like_itself_and_stores_are_handed_on() {
     let absent = bench.veval(&["grad", "query", "nowhere", "--like", "0"]);
     assert_eq!(absent.code, 2, "{}", absent.out);
 }
+
+#[test]
+fn a_set_has_the_checkpoints_names_and_says_what_it_is_worth() {
+    let bench = Bench::new();
+    let suite = bench.suite("");
+    let (suite, checkpoint) = (suite.to_str().unwrap(), example(700));
+    let set = |more: &[&str]| {
+        bench.veval(&[&["grad", "set", suite, checkpoint.to_str().unwrap(), "--params", "last:1"], more].concat())
+    };
+    let made = set(&["--out", "target.safetensors", "--dtype", "f32"]);
+    assert_eq!(made.code, 0, "{}", made.err);
+    assert!(made.out.starts_with("target.safetensors: 4 items, cosine of two halves"), "{}", made.out);
+    let read = |name: &str| std::fs::read(bench.path(name)).unwrap();
+    let bytes = read("target.safetensors");
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let weights = std::fs::read(checkpoint.join("model.safetensors")).unwrap();
+    let weights = safetensors::SafeTensors::deserialize(&weights).unwrap();
+    assert!(file.names().iter().any(|name| name.ends_with("mlp.down_proj.weight")), "{:?}", file.names());
+    for (name, tensor) in file.tensors() {
+        assert_eq!(tensor.shape(), weights.tensor(&name).unwrap().shape(), "{name}");
+        let mut values = tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap()));
+        assert!(values.any(|value| value != 0.0), "{name}");
+    }
+    let (_, header) = safetensors::SafeTensors::read_metadata(&bytes).unwrap();
+    let strings = header.metadata().as_ref().unwrap();
+    assert_eq!((strings["kind"].as_str(), strings["items"].as_str()), ("target", "4"));
+
+    for (kind, more) in [("fisher", vec![]), ("lowrank", vec!["--rank", "2"]), ("retain", vec!["--mean"])] {
+        let out = format!("{kind}.safetensors");
+        let made = set(&[&["--kind", kind, "--out", &out], &more[..]].concat());
+        assert_eq!(made.code, 0, "{}", made.err);
+        let bytes = read(&out);
+        let count = safetensors::SafeTensors::deserialize(&bytes).unwrap().len();
+        assert!(count >= file.len(), "{kind}: {count}");
+    }
+    let again = set(&["--out", "target.safetensors"]);
+    assert_eq!(again.code, 2, "a file that is there is not written over: {}", again.out);
+    assert_eq!(read("target.safetensors"), bytes);
+}
