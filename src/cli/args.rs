@@ -446,7 +446,8 @@ pub(super) struct GradItems {
     /// A checkpoint: a folder, a GGUF file, base+adapter, or an address such as hf://model/owner/name@revision
     #[arg(value_name = "CKPT")]
     pub checkpoint: PathBuf,
-    /// Whose gradients: all, last:N blocks, or names with *, separated by commas
+    /// Whose gradients: all, last:N blocks, or names with *, separated by commas; projections are of linear maps inside
+    /// blocks
     #[arg(long = "params", value_name = "WHICH", default_value = "all")]
     pub parameters: Parameters,
     /// The mean over an answer's tokens in place of their sum

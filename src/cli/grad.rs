@@ -1,7 +1,7 @@
 //! `veval grad`: projected gradients of items.
 
-use std::collections::BTreeSet;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,7 @@ use crate::feedback::{Collect, Projection, Projector, Target, collect as collect
 use crate::kernels::Reverse;
 use crate::kernels::cpu::Cpu;
 use crate::kernels::tape::Tape;
-use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
+use crate::lm::{LanguageModel, Local, LocalOptions, cpu, shown_bytes};
 use crate::model::{Loss, Objective, Reach, Summed, WeightGradients};
 use crate::request::GradSpan;
 use crate::run::{RightAnswer, Selection, prepare, right_answers};
@@ -53,8 +53,6 @@ struct Opened {
     targets: Vec<Target>,
     /// Of the wanted parameters.
     names: BTreeSet<String>,
-    /// Bytes of activations that may be kept.
-    memory: usize,
 }
 
 fn open(of: &GradItems) -> Result<Opened> {
@@ -71,12 +69,11 @@ fn open(of: &GradItems) -> Result<Opened> {
         start: answer.start,
     };
     let names = of.parameters.of(model.decoder().leaves())?;
-    let memory = model.memory_left();
-    Ok(Opened { targets: answers.into_iter().map(target).collect(), names, memory, model })
+    Ok(Opened { targets: answers.into_iter().map(target).collect(), names, model })
 }
 
 fn collect(arguments: &GradCollectArguments) -> Result<()> {
-    let Opened { model, targets, names, memory } = open(&arguments.of)?;
+    let Opened { model, targets, names } = open(&arguments.of)?;
     let projection = Projection { dim: arguments.proj_dim, scale: arguments.scale.into() };
     let projector = Projector::new(model.decoder(), |name| names.contains(name), projection)?;
     let header = Header {
@@ -90,11 +87,17 @@ fn collect(arguments: &GradCollectArguments) -> Result<()> {
     };
     check_items(&arguments.out, &targets)?;
     let mut writer = GradWriter::open(&arguments.out, &header)?;
+    // Again, now that nobody else writes.
+    check_items(&arguments.out, &targets)?;
+    if writer.rows() > 0 && !items_path(&arguments.out).exists() {
+        let error = Error::bad(format!("expected items.jsonl beside {} rows, found none", writer.rows()));
+        return Err(error.in_file(&arguments.out).help("use another folder for these gradients"));
+    }
     write_items(&arguments.out, &targets)?;
     let done = usize::try_from(writer.rows()).unwrap_or(usize::MAX);
     stop_when_interrupted()?;
     let bar = progress::items_bar(targets.len(), done, arguments.of.quiet);
-    let how = Collect { mean: arguments.of.mean, batch_tokens: arguments.of.batch_tokens, memory };
+    let how = Collect { mean: arguments.of.mean, batch_tokens: arguments.of.batch_tokens, memory: model.memory_left() };
     gather(&projector, &targets, done, how, &mut writer, &bar)?;
     writer.finish()?;
     bar.finish_and_clear();
@@ -110,10 +113,12 @@ fn set(arguments: &GradSetArguments) -> Result<()> {
         let error = Error::bad("expected a name that is free, found a file").in_file(&arguments.out);
         return Err(error.help("remove it first, or name another"));
     }
-    let Opened { model, targets, names, memory } = open(&arguments.of)?;
+    let Opened { model, targets, names } = open(&arguments.of)?;
     let decoder = model.decoder();
     let shapes = decoder.leaves().parameters().into_iter().filter(|(name, _)| names.contains(*name));
-    let shapes = shapes.map(|(name, (shape, _))| (name.to_owned(), shape.to_vec())).collect();
+    let shapes: BTreeMap<String, Vec<usize>> =
+        shapes.map(|(name, (shape, _))| (name.to_owned(), shape.to_vec())).collect();
+    let memory = beside_sums(&shapes, arguments.kind, model.memory_left())?;
     let mut builder = GradSetBuilder::new(&shapes, arguments.kind == SetName::Fisher);
     stop_when_interrupted()?;
     let bar = progress::items_bar(targets.len(), 0, arguments.of.quiet);
@@ -163,6 +168,17 @@ fn set(arguments: &GradSetArguments) -> Result<()> {
     let mut text = format!("{}: {items} items, cosine of two halves {cosine}\n", arguments.out.display());
     text += &warning.map_or_else(String::new, |warning| format!("warning: {warning}\n"));
     print(&text)
+}
+
+/// Bytes of activations that may be kept beside the sums of a set: an item's gradients and their copy, two halves, squares.
+fn beside_sums(shapes: &BTreeMap<String, Vec<usize>>, kind: SetName, left: usize) -> Result<usize> {
+    let each = if kind == SetName::Fisher { 20 } else { 16 };
+    let sums = each * shapes.values().map(|shape| shape.iter().product::<usize>()).sum::<usize>();
+    left.checked_sub(sums).ok_or_else(|| {
+        let (sums, left) = (shown_bytes(sums), shown_bytes(left));
+        Error::bad(format!("expected {sums} of memory for the sums of the parameters' gradients, found {left}"))
+            .help("raise --max-memory, or take fewer parameters (--params last:2)")
+    })
 }
 
 fn gather<K: Reverse>(
@@ -222,15 +238,26 @@ fn item_lines(targets: &[Target]) -> Result<String> {
 
 /// Refuses a store of other items.
 fn check_items(folder: &Path, targets: &[Target]) -> Result<()> {
-    let path = folder.join("items.jsonl");
-    if !path.exists() || files::read_text(&path, MAX_ITEMS_BYTES)? == item_lines(targets)? {
+    let path = items_path(folder);
+    if !path.exists() {
         return Ok(());
     }
-    Err(Error::bad(format!("expected a store of the same {} items, found other ones", targets.len()))
+    let (found, wanted) = (files::read_text(&path, MAX_ITEMS_BYTES)?, item_lines(targets)?);
+    if found == wanted {
+        return Ok(());
+    }
+    let same = found.lines().zip(wanted.lines()).take_while(|(a, b)| a == b).count();
+    let line = |text: &str| text.lines().nth(same).map_or_else(|| "no more items".to_owned(), str::to_owned);
+    Err(Error::bad(format!("expected a store of the same items, with {}, found {}", line(&wanted), line(&found)))
         .in_file(&path)
+        .at(format!("line {}", same + 1))
         .help("use another folder for these gradients"))
 }
 
+fn items_path(folder: &Path) -> PathBuf {
+    folder.join("items.jsonl")
+}
+
 fn write_items(folder: &Path, targets: &[Target]) -> Result<()> {
-    files::write_atomic(&folder.join("items.jsonl"), item_lines(targets)?.as_bytes())
+    files::write_atomic(&items_path(folder), item_lines(targets)?.as_bytes())
 }

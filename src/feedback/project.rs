@@ -92,7 +92,10 @@ impl<'a, K: Reverse> Projector<'a, K> {
             parts.push(Some(Part::new(kernels, module, &modules[module], source, projection)?));
         }
         if modules.is_empty() {
-            return Err(Error::bad("expected at least one linear map among the parameters, found none"));
+            return Err(Error::bad(
+                "parameters: expected at least one weight of a linear map inside a block, found none",
+            )
+            .help("embeddings, norms, biases and the head are not projected; `*.mlp.*` names maps that are"));
         }
         Ok(Self { decoder, projection, modules, parts })
     }

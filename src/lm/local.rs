@@ -64,6 +64,8 @@ pub struct Local<K: Kernels = Cpu> {
     info: ModelInfo,
     rows: usize,
     memory: usize,
+    /// Bytes of the weights once all forms of them are there.
+    weights: usize,
 }
 
 impl<K: Kernels> Local<K> {
@@ -75,7 +77,8 @@ impl<K: Kernels> Local<K> {
         let checkpoint = checkpoint.into();
         let folder = checkpoint.base.as_path();
         let (rows, memory) = (options.batch_tokens.max(1), memory::limit(options.max_memory));
-        memory::check_weights(&Footprint::of_checkpoint::<K>(&checkpoint)?, rows, memory)?;
+        let footprint = Footprint::of_checkpoint::<K>(&checkpoint)?;
+        memory::check_weights(&footprint, rows, memory)?;
         let tokenizer = Tokenizer::open(folder)?.with_bos(options.add_bos);
         let load_options = LoadOptions { allow_nonfinite: options.allow_nonfinite, ..LoadOptions::default() };
         let loaded = load(&checkpoint, kernels, load_options)?;
@@ -98,7 +101,7 @@ impl<K: Kernels> Local<K> {
             max_length: longest(spec.context, &tokenizer),
             ends: end_tokens(folder, &tokenizer)?,
         };
-        Ok(Self { decoder: loaded.decoder, tokenizer, info, rows, memory })
+        Ok(Self { decoder: loaded.decoder, tokenizer, info, rows, memory, weights: footprint.weights })
     }
 
     /// Rows of one forward pass.
@@ -106,9 +109,10 @@ impl<K: Kernels> Local<K> {
         self.rows
     }
 
-    /// Bytes that may be held besides what is held now and what a pass takes.
+    /// Bytes that may be held besides what is held now, forms of the weights that are still to be made, and what a pass
+    /// takes.
     pub fn memory_left(&self) -> usize {
-        memory::for_keys_and_values(&self.decoder, self.rows, self.memory)
+        memory::left(&self.decoder, self.rows, self.memory, self.weights)
     }
 
     pub fn decoder(&self) -> &Decoder<K> {
@@ -126,7 +130,7 @@ impl<K: Kernels> Local<K> {
                 Ok(Response::Capture(taps.into_captured()?))
             }
             Ask::Grad(_) => Err(Error::bad("gradients need a model that was loaded for them")
-                .help("load it with tracked kernels and ask the decoder")),
+                .help("load it over `kernels::tape::Tape` and call `Decoder::reverse`")),
             Ask::Score { .. } | Ask::Roll { .. } | Ask::Generate { .. } => {
                 Err(Error::bad("expected at least one token of context, found none"))
             }

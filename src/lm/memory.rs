@@ -47,6 +47,12 @@ pub(super) fn for_keys_and_values<K: Kernels>(decoder: &Decoder<K>, rows: usize,
     limit.saturating_sub(used + decoder.footprint().pass(rows))
 }
 
+/// The same with weights that have not all their forms yet.
+pub(super) fn left<K: Kernels>(decoder: &Decoder<K>, rows: usize, limit: usize, weights: usize) -> usize {
+    let used = ctx::memory_used().unwrap_or(0).max(BASE + weights);
+    limit.saturating_sub(used + decoder.footprint().pass(rows))
+}
+
 /// A path of the plan does not fit.
 pub(super) fn too_small(missing: usize) -> Error {
     Error::bad(format!("expected a memory limit that is larger by {}: the longest input does not fit", bytes(missing)))
@@ -54,7 +60,7 @@ pub(super) fn too_small(missing: usize) -> Error {
 }
 
 /// `1.25 GB` and the like, rounded up.
-fn bytes(count: usize) -> String {
+pub fn bytes(count: usize) -> String {
     if count >= 1 << 30 {
         format!("{:.2} GB", (count as f64 / 1e7).ceil() / 100.0)
     } else {

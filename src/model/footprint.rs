@@ -17,6 +17,8 @@ pub struct Footprint {
     row: usize,
     /// What one row of one block leaves on a tape.
     recorded_row: usize,
+    width: usize,
+    vocab: usize,
     /// What a pass takes whatever its rows: logits, scores.
     fixed: usize,
 }
@@ -43,14 +45,31 @@ impl Footprint {
         let row = 5 * spec.width + (heads + spec.heads) * spec.head_width + mlp + tables;
         // What enters and leaves each operation: residuals, norms and their scaled copies; projections before and after
         // they turn, z; the inside of the MLP.
-        let recorded = 8 * spec.width + 2 * (heads + spec.heads) * spec.head_width + 2 * mlp;
+        let experts = spec.mlp.mixture.as_ref().map_or(0, |mixture| {
+            mixture.chosen * (2 * spec.width + if spec.mlp.gated { 4 } else { 2 } * mixture.width) + 3 * mixture.experts
+        });
+        let recorded = 8 * spec.width + 2 * (heads + spec.heads) * spec.head_width + (2 * mlp).max(experts);
         let logits = crate::model::LOGIT_ROWS * (spec.vocab + spec.width);
-        Self { weights: 0, reading: 0, row: 4 * row, recorded_row: 4 * recorded, fixed: 4 * logits + (16 << 20) }
+        Self {
+            weights: 0,
+            reading: 0,
+            row: 4 * row,
+            recorded_row: 4 * recorded,
+            width: spec.width,
+            vocab: spec.vocab,
+            fixed: 4 * logits + (16 << 20),
+        }
     }
 
     /// Bytes that the activations of some rows of one block take on a tape.
     pub fn recorded(&self, rows: usize) -> usize {
         rows * self.recorded_row
+    }
+
+    /// Bytes that a walk backwards holds besides what is recorded: the inputs of the walked blocks, and the logits of a run
+    /// of rows with their gradient and one copy.
+    pub fn walk(&self, rows: usize, blocks: usize, run: usize) -> usize {
+        blocks * rows * 4 * self.width + 3 * 4 * rows.min(run) * self.vocab
     }
 
     /// Bytes of a pass of some rows, without keys and values.

@@ -44,6 +44,9 @@ impl Objective<'_> {
     /// An empty span, a span at position 0, which nothing predicts, and positions and tokens that are not there.
     pub(super) fn check(&self, vocab: usize) -> Result<()> {
         let length = self.tokens.len();
+        if let Some(token) = self.tokens.iter().find(|&&token| token as usize >= vocab) {
+            return Err(Error::bad(format!("expected token ids below {vocab}, found {token}")));
+        }
         let inside = |position: usize| {
             if position < length {
                 Ok(())
@@ -77,6 +80,10 @@ impl Objective<'_> {
                 Err(Error::bad(format!("expected {vocab} log-probabilities, found {}", log_probs.len())))
             }),
             Loss::Site { .. } if length == 0 => Err(Error::bad("expected at least one token, found none")),
+            Loss::Site { values, .. } if values.values.len() != values.shape.iter().product::<usize>() => {
+                let (shape, count) = (&values.shape, values.values.len());
+                Err(Error::bad(format!("expected as many values as the shape {shape:?} has, found {count}")))
+            }
             Loss::Nll { .. } | Loss::Site { .. } => Ok(()),
         }
     }

@@ -14,7 +14,7 @@ use super::cache::Sequence;
 use super::decoder::{Decoder, Pass};
 use super::leaves::Place;
 use super::objective::{Loss, Objective};
-use super::taps::Taps;
+use super::taps::{self, Taps};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::kernels::tape::{Node, Receiver, Record, Tape};
@@ -75,9 +75,14 @@ impl<K: Reverse> Decoder<Tape<K>> {
         Error::check(items.iter().enumerate().filter_map(named).flatten().collect())?;
         let sites: Vec<Site> = items.iter().filter_map(Objective::site).chain(reach.sites.iter().copied()).collect();
         self.check_sites(&sites, reach.edits)?;
+        taps::check_gradients(&sites)?;
         if items.len() != 1 && !(sites.is_empty() && reach.edits.is_empty()) {
-            return Err(Error::internal("sites of a pass of several items"));
+            return Err(Error::bad(format!("expected a single item with sites or edits, found {}", items.len())));
         }
+        if items.is_empty() {
+            return Ok(Reversed { losses: Vec::new(), sites: BTreeMap::new(), recomputed: 0 });
+        }
+        let _alone = self.kernels.alone();
         let edits = with_result_sites(reach.edits, &sites, self.spec.width);
         let mut caches: Vec<_> = items.iter().map(|_| self.empty_cache()).collect();
         let sequence = |(item, cache)| Sequence { tokens: Objective::input(item), cache, keep: false };
@@ -87,7 +92,9 @@ impl<K: Reverse> Decoder<Tape<K>> {
 
         let last = self.spec.layers + 1;
         let lowest = self.lowest(&sites, receiver);
-        let fits = reach.memory / self.footprint().recorded(rows.last().map_or(0, |range| range.end)).max(1);
+        let count = rows.last().map_or(0, |range| range.end);
+        let besides = self.footprint().walk(count, self.spec.layers - lowest.min(self.spec.layers), RUN_ROWS);
+        let fits = reach.memory.saturating_sub(besides) / self.footprint().recorded(count).max(1);
         let kept_from = (last + 1).saturating_sub(fits).max(lowest);
         let mut kept = Vec::new();
         let mut inputs = Vec::new();
@@ -101,7 +108,8 @@ impl<K: Reverse> Decoder<Tape<K>> {
             } else {
                 self.run(segment, x.clone(), &mut pass, &mut Taps::new(&self.kernels, &[], &edits, 0))?
             };
-            inputs.push(x.replace(node));
+            // What is not walked needs no input.
+            inputs.push(x.replace(node).filter(|_| segment >= lowest));
         }
         let hidden = x.ok_or_else(|| Error::internal("a pass without segments"))?;
         let (losses, dhidden) = self.losses(items, &rows, &hidden, receiver)?;
@@ -115,6 +123,7 @@ impl<K: Reverse> Decoder<Tape<K>> {
             };
             gradient = self.walk(&on_tape, gradient, seeds, receiver, &mut reversed)?;
         }
+        finite(&reversed.losses)?;
         for site in reach.sites {
             if !reversed.sites.contains_key(site) {
                 return Err(Error::internal(format!("the pass did not meet {site}")));
@@ -147,8 +156,9 @@ impl<K: Reverse> Decoder<Tape<K>> {
                 ))
                 .at(format!("{site}")));
             }
-            let product = found.values.iter().zip(&values.values).map(|(a, b)| f64::from(*a) * f64::from(*b));
-            reversed.losses[0] += product.sum::<f64>();
+            // Masked scores are infinite, and count only where they are asked for.
+            let pairs = found.values.iter().zip(&values.values).filter(|(_, weight)| **weight != 0.0);
+            reversed.losses[0] += pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
             from.push((node, k.array(values.clone())?));
         }
         let to: Vec<&Node<K>> = segment.input.iter().chain(segment.sites.values()).collect();
@@ -227,12 +237,7 @@ impl<K: Reverse> Decoder<Tape<K>> {
                 }
             }
         }
-        let strange = losses.iter().enumerate().filter(|(_, loss)| !loss.is_finite());
-        let problem = |(index, loss): (usize, &f64)| {
-            let message = format!("expected a finite loss, found {loss}");
-            Diagnostic::new(message).at(format!("item {index}"))
-        };
-        Error::check(strange.map(problem).collect())?;
+        finite(&losses)?;
         Ok((losses, if any { Some(k.array(SiteValues { shape, values })?) } else { None }))
     }
 
@@ -268,13 +273,6 @@ impl<K: Reverse> Decoder<Tape<K>> {
         let rows = values.chunks(shape[1]).zip(gradient.chunks_mut(shape[1])).zip(&sums);
         for (&(item, position), ((logits, gradient), sum)) in run.iter().zip(rows) {
             match &items[item].loss {
-                Loss::Nll { span, mean } => {
-                    let weight = if *mean { 1.0 / (span.end - span.start) as f32 } else { 1.0 };
-                    let target = items[item].tokens[position + 1] as usize;
-                    losses[item] -= f64::from(sum.log_prob(logits[target])) * f64::from(weight);
-                    gradient.iter_mut().zip(logits).for_each(|(g, l)| *g = weight * sum.log_prob(*l).exp());
-                    gradient[target] -= weight;
-                }
                 Loss::Logits(terms) => {
                     for term in terms.iter().filter(|term| term.position == position) {
                         losses[item] += f64::from(term.weight) * f64::from(logits[term.token as usize]);
@@ -284,15 +282,15 @@ impl<K: Reverse> Decoder<Tape<K>> {
                 Loss::Kl(reference) => {
                     for (_, log_probs) in reference.iter().filter(|(own, _)| *own == position) {
                         for ((g, logit), reference) in gradient.iter_mut().zip(logits).zip(log_probs) {
-                            let (own, p) = (sum.log_prob(*logit), reference.exp());
+                            let (own, p) = (sum.log_prob(*logit), libm::expf(*reference));
                             if p > 0.0 {
                                 losses[item] += f64::from(p) * (f64::from(*reference) - f64::from(own));
                             }
-                            *g += own.exp() - p;
+                            *g += libm::expf(own) - p;
                         }
                     }
                 }
-                Loss::Site { .. } => {}
+                Loss::Nll { .. } | Loss::Site { .. } => return Err(Error::internal("a run of losses of two kinds")),
             }
         }
         k.array(SiteValues { shape, values: gradient })
@@ -332,6 +330,15 @@ impl Objective<'_> {
     }
 }
 
+/// Refuses losses that are no numbers, by item.
+fn finite(losses: &[f64]) -> Result<()> {
+    let strange = losses.iter().enumerate().filter(|(_, loss)| !loss.is_finite());
+    let problem = |(index, loss): (usize, &f64)| {
+        Diagnostic::new(format!("expected a finite loss, found {loss}")).at(format!("item {index}"))
+    };
+    Error::check(strange.map(problem).collect())
+}
+
 /// The rows of each item in a pass of [`Decoder::reverse`].
 pub fn row_ranges(items: &[Objective<'_>]) -> Vec<Range<usize>> {
     let mut end = 0;
@@ -344,12 +351,15 @@ pub fn row_ranges(items: &[Objective<'_>]) -> Vec<Range<usize>> {
 }
 
 /// Items and positions whose logits are computed together: whole items as long as they fit, and a longer item in runs
-/// of its own.
+/// of its own. Likelihoods and other losses are computed in different ways, and keep apart.
 fn runs(items: &[Objective<'_>]) -> Vec<Vec<(usize, usize)>> {
     let mut runs: Vec<Vec<(usize, usize)>> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let positions = item.positions();
-        let fits = runs.last().is_some_and(|run| run.len() + positions.len() <= RUN_ROWS);
+        let nll = |index: usize| matches!(items[index].loss, Loss::Nll { .. });
+        let fits = runs.last().is_some_and(|run| {
+            run.len() + positions.len() <= RUN_ROWS && run.first().is_some_and(|first| nll(first.0) == nll(index))
+        });
         let own = |position: &usize| (index, *position);
         match runs.last_mut() {
             Some(run) if fits => run.extend(positions.iter().map(own)),

@@ -194,6 +194,22 @@ pub(crate) fn check(spec: &DecoderSpec, captures: &[Site], edits: &[Edit]) -> Re
     Error::check(problems)
 }
 
+/// Refuses sites whose gradients cannot be had in one pass: per-head inputs bypass the shared norm, whose sites would
+/// silently have none.
+pub(crate) fn check_gradients(sites: &[Site]) -> Result<()> {
+    let inputs = [BlockSite::AttnIn, BlockSite::QInput, BlockSite::KInput, BlockSite::VInput];
+    let beside = |site: &&Site| {
+        let Site::Block(layer, BlockSite::Ln1Scale | BlockSite::Ln1Normalized) = site else { return false };
+        inputs.iter().any(|&input| sites.contains(&Site::Block(*layer, input)))
+    };
+    let problem = |site: &Site| {
+        Diagnostic::new(format!(
+            "expected no gradient at {site} beside a per-head input of the same block: each head has its own norm then"
+        ))
+    };
+    Error::check(sites.iter().filter(beside).map(problem).collect())
+}
+
 fn absent(spec: &DecoderSpec, site: Site) -> Option<String> {
     use BlockSite::{Ln1Normalized, Ln1PostNormalized, Ln1PostScale, Ln1Scale};
     use BlockSite::{Ln2Normalized, Ln2PostNormalized, Ln2PostScale, Ln2Scale};

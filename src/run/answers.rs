@@ -34,7 +34,7 @@ pub fn right_answers(prepared: &Prepared, tokenizer: &Tokenizer, max_length: usi
     for (task, prepared_task) in prepared.tasks.iter().enumerate() {
         let encoder = Encoder::new(tokenizer, prepared_task, max_length);
         for (item, content) in prepared_task.items.iter().enumerate() {
-            match right_answer(&encoder, &content.question) {
+            match right_answer(&encoder, &content.question, max_length) {
                 Ok((tokens, start)) => answers.push(RightAnswer { task, item, tokens, start }),
                 Err(error) if problems.len() < MAX_PROBLEMS => {
                     let place = format!("task {}, item {}", prepared_task.task.name, content.row);
@@ -48,7 +48,7 @@ pub fn right_answers(prepared: &Prepared, tokenizer: &Tokenizer, max_length: usi
     Ok(answers)
 }
 
-fn right_answer(encoder: &Encoder<'_>, question: &Question) -> Result<(Vec<u32>, usize)> {
+fn right_answer(encoder: &Encoder<'_>, question: &Question, max_length: usize) -> Result<(Vec<u32>, usize)> {
     let request = match question {
         Question::Choices { prompts, choices, gold } => {
             let right = *gold.first().ok_or_else(|| Error::bad("expected a right choice, found none"))?;
@@ -65,6 +65,9 @@ fn right_answer(encoder: &Encoder<'_>, question: &Question) -> Result<(Vec<u32>,
     match ask {
         Ask::Score { start } if start < tokens.len() => Ok((tokens.to_vec(), start)),
         Ask::Score { .. } => Err(Error::bad("expected an answer of at least one token, found an empty one")),
+        Ask::Roll { .. } if !matches!(question, Question::Text { .. }) => {
+            Err(Error::bad(format!("expected an answer of at most {max_length} tokens, found a longer one")))
+        }
         Ask::Roll { windows } => {
             let first = windows.first().ok_or_else(|| Error::bad("expected at least one token of text, found none"))?;
             Ok((tokens[..=first.end].to_vec(), 1))

@@ -258,3 +258,55 @@ fn a_loss_without_gradient_is_refused_by_item() {
     }
     assert!(!error.contains("item 0"), "{error}");
 }
+
+/// A head that an edit silences leaves its share of the output projection without a gradient.
+#[test]
+fn weights_are_differentiated_under_the_edits_in_force() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity/llama_head_dim");
+    let tokens = expected(&path).tokens;
+    let model = taped(&path, Cpu::default());
+    let spec = model.decoder.spec();
+    let (heads, width) = (spec.heads, spec.head_width);
+    let site = "blocks.0.attn.hook_result".parse().unwrap();
+    let of = |edits: &[Edit]| {
+        let mut weights =
+            WeightGradients::new(&model.decoder, |name| name.contains("0.self_attn.o_proj"), Summed::Pass);
+        let reach = Reach { edits, memory: ALL, ..Reach::default() };
+        model.decoder.reverse(&[nll(&tokens, SPAN)], reach, &mut weights).unwrap();
+        weights.into_parameters().unwrap().into_values().next().unwrap()
+    };
+    let share = |gradient: &SiteValues, head: usize| -> f32 {
+        let columns = head * width..(head + 1) * width;
+        let rows = gradient.values.chunks(heads * width);
+        rows.flat_map(|row| row[columns.clone()].iter().map(|g| g.abs())).fold(0.0, f32::max)
+    };
+    let silenced = of(&[Edit { site, positions: Positions::All, head: Some(1), op: EditOp::Scale(0.0) }]);
+    let plain = of(&[]);
+    for head in 0..heads {
+        assert!(share(&plain, head) > 1e-4, "head {head}");
+        assert_eq!(share(&silenced, head) < 1e-6, head == 1, "head {head}: {}", share(&silenced, head));
+    }
+}
+
+#[test]
+fn neighbours_with_other_losses_change_no_bit_and_sites_that_hide_each_other_are_refused() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/parity/llama_head_dim");
+    let tokens = expected(&path).tokens;
+    let model = taped(&path, Cpu::default());
+    let terms = Loss::margin(5, 3, 4);
+    let margin = Objective { tokens: &tokens[..8], loss: Loss::Logits(&terms) };
+    let items = [nll(&tokens, SPAN), margin.clone(), nll(&tokens[..6], GradSpan { start: 5, end: 6 })];
+    for (range, item) in row_ranges(&items).into_iter().zip(&items) {
+        let (_, batch) = gradients(&model, &items, Summed::Items(vec![range]), ALL);
+        let (_, alone) = gradients(&model, std::slice::from_ref(item), Summed::Pass, ALL);
+        assert_eq!(bits(&batch), bits(&alone));
+    }
+    let sites = ["blocks.0.ln1.hook_scale", "blocks.0.hook_q_input"].map(|site| site.parse().unwrap());
+    let reach = Reach { sites: &sites, memory: ALL, ..Reach::default() };
+    let error = model.decoder.reverse(&items[..1], reach, &mut Nothing).unwrap_err().to_string();
+    assert!(error.contains("beside a per-head input"), "{error}");
+    let foreign = [1 << 30];
+    let broken = [Objective { tokens: &foreign, loss: Loss::Logits(&[]) }];
+    let error = model.decoder.reverse(&broken, Reach::default(), &mut Nothing).unwrap_err().to_string();
+    assert!(error.contains("item 0") && error.contains("token ids below"), "{error}");
+}

@@ -54,6 +54,11 @@ impl GradWriter {
                 })?;
                 repaired(folder, found)?
             }
+            None if has_shards(folder)? => {
+                return Err(Error::bad("expected index.json beside shards of gradients, found none")
+                    .in_file(folder)
+                    .help("use another folder for these gradients, or remove what is there"));
+            }
             None => Index::new(header.clone()),
         };
         sweep(folder, index.shards.len())?;
@@ -168,16 +173,31 @@ pub(super) fn sha256_file(path: &Path) -> Result<String> {
     Ok(hasher.finalize().iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}")))
 }
 
+/// Whether there are shards that no index says anything about: somebody's, or of a store that lost its index.
+fn has_shards(folder: &Path) -> Result<bool> {
+    for entry in std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, &e))? {
+        let entry = entry.map_err(|e| Error::io("list", folder, &e))?;
+        if shard_number(&entry.file_name().to_string_lossy()).is_some_and(|number| number > 0) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The number in the name of a shard.
+fn shard_number(name: &str) -> Option<usize> {
+    name.strip_prefix("grads-")?.strip_suffix(".safetensors")?.parse().ok()
+}
+
 /// Removes neighbours that were never renamed, and shards that no index came to name.
 fn sweep(folder: &Path, shards: usize) -> Result<()> {
     let entries = std::fs::read_dir(folder).map_err(|e| Error::io("list", folder, &e))?;
     for entry in entries {
         let entry = entry.map_err(|e| Error::io("list", folder, &e))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        let number = |name: &str| name.strip_prefix("grads-")?.strip_suffix(".safetensors")?.parse::<usize>().ok();
         let neighbour = name.strip_prefix('.').and_then(|name| name.strip_suffix(".tmp")?.rsplit_once('.'));
-        let torn = neighbour.is_some_and(|(name, _)| name == "index.json" || number(name).is_some());
-        if torn || number(&name).is_some_and(|number| number >= shards) {
+        let torn = neighbour.is_some_and(|(name, _)| name == "index.json" || shard_number(name).is_some());
+        if torn || shard_number(&name).is_some_and(|number| number >= shards) {
             std::fs::remove_file(entry.path()).map_err(|e| Error::io("remove", &entry.path(), &e))?;
         }
     }

@@ -33,6 +33,8 @@ pub(super) fn attention(
     scoring: Scoring,
 ) -> [Array; 3] {
     let (heads, kv_heads, width) = (q.shape[1], k.shape[1], q.shape[2]);
+    assert!(heads.is_multiple_of(kv_heads), "each key/value head has as many query heads");
+    assert!(branches.windows(2).all(|pair| pair[0].end <= pair[1].start), "branches have rows of their own");
     let zeros = |x: &Array| Array::build(x.shape.clone(), |out| out.fill(0.0));
     let (mut dq, mut dk, mut dv) = (zeros(q), zeros(k), zeros(v));
     // Of keys and of values, as if every head had its own.

@@ -46,8 +46,18 @@ impl Packed {
         (n, k): (usize, usize),
         (row_step, k_step): (usize, usize),
     ) -> Self {
+        Self::floats_in(pool, values, (n, k), (row_step, k_step), Scratch::take(n.next_multiple_of(PANEL) * k))
+    }
+
+    /// The same in this memory.
+    pub(super) fn floats_in(
+        pool: &Pool,
+        values: &[f32],
+        (n, k): (usize, usize),
+        (row_step, k_step): (usize, usize),
+        mut panels: Scratch,
+    ) -> Self {
         let stored = Stored { bytes: lines::bytes_of(values), dtype: Dtype::F32, row_step, k_step };
-        let mut panels = Scratch::take(n.next_multiple_of(PANEL) * k);
         let last = n / PANEL * PANEL * k;
         panels[last..].fill(0.0);
         Self::fill(pool, (n, k), |row| row, stored, panels)

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::array::Scratch;
 use super::isa::Isa;
 use super::matmul::{Product, Rows, matmul};
-use super::packed::Packed;
+use super::packed::{PANEL, Packed};
 use super::pool::{Output, Pool};
 use super::{Array, Cpu, attention_reverse, math, slope};
 use crate::error::Result;
@@ -16,7 +16,8 @@ impl Reverse for Cpu {
         let (n, k) = (weight.n, weight.k);
         let mut wide = Scratch::take(n * k);
         self.each_row(&mut wide, k, |index, row| weight.row(index, row));
-        Ok(Packed::floats(&self.pool, &wide, (k, n), (1, k)))
+        let panels = Scratch::lasting(k.next_multiple_of(PANEL) * n);
+        Ok(Packed::floats_in(&self.pool, &wide, (k, n), (1, k), panels))
     }
 
     fn outer(&self, a: &Array, b: &Array, rows: Range<usize>) -> Result<Array> {

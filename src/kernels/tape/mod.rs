@@ -18,7 +18,7 @@ mod ops;
 use std::fmt;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::Reverse;
 use crate::error::{Error, Result};
@@ -27,6 +27,8 @@ use crate::error::{Error, Result};
 pub struct Tape<K: Reverse> {
     inner: K,
     record: Mutex<Option<Record<K>>>,
+    /// Held while a pass is recorded and walked.
+    pass: Mutex<()>,
     /// Matrices and vectors that were made, which number them.
     leaves: AtomicUsize,
     /// Records that were opened, which number them.
@@ -158,12 +160,23 @@ impl<K: Reverse> Receiver<K> for Nothing {
 
 impl<K: Reverse> Tape<K> {
     pub fn new(inner: K) -> Self {
-        Self { inner, record: Mutex::new(None), leaves: AtomicUsize::new(0), records: AtomicU64::new(0) }
+        Self {
+            inner,
+            record: Mutex::new(None),
+            pass: Mutex::new(()),
+            leaves: AtomicUsize::new(0),
+            records: AtomicU64::new(0),
+        }
     }
 
     /// The kernels that compute.
     pub fn inner(&self) -> &K {
         &self.inner
+    }
+
+    /// Held by whoever walks: records of two passes at once would mix.
+    pub fn alone(&self) -> MutexGuard<'_, ()> {
+        self.pass.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens a record; one that was open is forgotten.
@@ -224,7 +237,7 @@ impl<K: Reverse> Tape<K> {
         Ok(kept.iter().map(|place| place.and_then(|place| gradients[place].clone())).collect())
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Record<K>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Record<K>>> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -287,15 +287,23 @@ impl<K: Reverse> Kernels for Tape<K> {
 
     fn head_results(&self, z: &Node<K>, weight: &Self::Matrix) -> Result<Node<K>> {
         let value = self.inner.head_results(&z.value, &weight.matrix.value)?;
-        let (weight, heads) = (Arc::clone(weight), self.shape(z)[1]);
-        self.map(value, z, move |k, dy| {
-            let transposed = weight.transposed(k)?;
-            let back = |head: usize| {
-                let merged = k.linear(&k.head(dy, head)?, transposed, None)?;
-                k.head(&k.split_heads(merged, heads)?, head)
+        let (weight, heads, input) = (Arc::clone(weight), self.shape(z)[1], z.value.clone());
+        let rule = move |k: &K, made: &Gradients<K>, receiver: &mut dyn Receiver<K>| {
+            let (dy, transposed) = (only::<K>(made)?, weight.transposed(k)?);
+            let mut back = |head: usize| {
+                let gradient = k.head(dy, head)?;
+                if receiver.wants(weight.matrix.number) {
+                    // The head's share alone: the others' inputs are zero.
+                    let own = host::one_head(k, &k.head(&input, head)?, head, heads)?;
+                    let rows = RowsOf { gradient: &gradient, origin: None };
+                    receiver.linear(weight.matrix.number, &k.merge_heads(own)?, &rows)?;
+                }
+                k.head(&k.split_heads(k.linear(&gradient, transposed, None)?, heads)?, head)
             };
-            k.stack_heads(&(0..heads).map(back).collect::<Result<Vec<_>>>()?)
-        })
+            let parts = (0..heads).map(&mut back).collect::<Result<Vec<_>>>()?;
+            Ok(some(k.stack_heads(&parts)?))
+        };
+        self.one(value, &[z], Box::new(rule))
     }
 
     fn activate(&self, x: Node<K>, kind: Activation) -> Result<Node<K>> {
