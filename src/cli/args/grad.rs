@@ -1,0 +1,275 @@
+//! `grad`.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{COST, Format, bytes, tokens};
+use crate::feedback::store::{Element, ExportTo};
+use crate::feedback::{Parameters, Scale};
+use crate::lm::LocalOptions;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct GradArguments {
+    #[command(subcommand)]
+    pub what: Grads,
+}
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum Grads {
+    /// Project the gradient of every item's right answer into a store
+    Collect(GradCollectArguments),
+    /// Write the mean gradient of the items, whole, by parameter name
+    Set(GradSetArguments),
+    /// The rows of a store that are most like some gradients
+    Query(GradQueryArguments),
+    /// Write a store in the files of another tool
+    Export(GradExportArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+The loss of an item is the negative log-likelihood of its right answer behind its context: the first right choice, the
+target, the first written answer, the whole of a text. The gradient of each linear map is projected on both sides by
+random signs that are Bergson's, to the bit. A row does not depend on the batch that it was computed in, so a store that
+was interrupted goes on where it stopped: run the same command again.
+
+DIR/index.json says what the rows are, DIR/items.jsonl of which items, DIR/grads-*.safetensors holds them.
+
+Examples:
+  veval grad collect suites/core.toml ckpts/step1000 --data-dir data --task gsm8k --out grads/gsm8k
+  veval grad collect my.toml ckpts/step1000 --params 'last:2' --proj-dim 8 --out grads/last")]
+pub(in crate::cli) struct GradCollectArguments {
+    #[command(flatten)]
+    pub of: GradItems,
+    /// The store
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Numbers of each side: a linear map takes N x N
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = projection)]
+    pub proj_dim: usize,
+    /// What the random signs are divided by
+    #[arg(long, value_enum, default_value_t = ScaleName::Jl)]
+    pub scale: ScaleName,
+    /// Element type of the store
+    #[arg(long, value_enum, default_value_t = ElementName::F16)]
+    pub dtype: ElementName,
+}
+
+/// Whose gradients, of what.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct GradItems {
+    /// The suite, a TOML file
+    pub suite: PathBuf,
+    /// A checkpoint: a folder, a GGUF file, base+adapter, or an address such as hf://model/owner/name@revision
+    #[arg(value_name = "CKPT")]
+    pub checkpoint: PathBuf,
+    /// Whose gradients: all, last:N blocks, or names with *, separated by commas; projections are of linear maps inside
+    /// blocks
+    #[arg(long = "params", value_name = "WHICH", default_value = "all")]
+    pub parameters: Parameters,
+    /// The mean over an answer's tokens in place of their sum
+    #[arg(long)]
+    pub mean: bool,
+    /// Folder with local copies of public data sets
+    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Only this task, group or subset (may be given several times)
+    #[arg(long = "task", value_name = "NAME")]
+    pub tasks: Vec<String>,
+    /// Only the first N items of each task
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = COST)]
+    pub threads: Option<u16>,
+    /// Tokens of one pass
+    #[arg(long, value_name = "N", default_value_t = LocalOptions::BATCH_TOKENS, value_parser = tokens, help_heading = COST)]
+    pub batch_tokens: usize,
+    /// Memory that the run may hold, such as 2GB or 512MB [default: 80% of what is free]
+    #[arg(long, value_name = "BYTES", value_parser = bytes, help_heading = COST)]
+    pub max_memory: Option<usize>,
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+One safetensors file of the gradients' mean over items, under the checkpoint's own parameter names and of their shapes, so
+that a trainer can add, multiply or project without a table of names. The losses are those of `veval grad collect`. The
+header says how many items there were and the cosine between the means of two halves of them: below 0.1 the set is noise.
+
+Examples:
+  veval grad set suites/core.toml ckpts/step1000 --data-dir data --task gsm8k --out gsm8k.safetensors
+  veval grad set my.toml ckpts/step1000 --params last:2 --kind fisher --out fisher.safetensors")]
+pub(in crate::cli) struct GradSetArguments {
+    #[command(flatten)]
+    pub of: GradItems,
+    /// The file, which must not exist
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// What of the items' gradients
+    #[arg(long, value_enum, default_value_t = SetName::Target)]
+    pub kind: SetName,
+    /// Of `--kind lowrank`: numbers of each matrix's singular values
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = projection)]
+    pub rank: usize,
+    /// Element type of the file
+    #[arg(long, value_enum, default_value_t = PrecisionName::Bf16)]
+    pub dtype: PrecisionName,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum SetName {
+    /// The mean: what to go along
+    Target,
+    /// The mean: what to protect
+    Retain,
+    /// The mean of the squares
+    Fisher,
+    /// The mean, each matrix by its largest singular values
+    Lowrank,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum PrecisionName {
+    Bf16,
+    F32,
+}
+
+/// Numbers of one side of a projection.
+fn projection(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=1024).contains(&count) => Ok(count),
+        _ => Err("expected a number from 1 to 1024".to_owned()),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum ScaleName {
+    /// The root of N: inner products are kept on average
+    Jl,
+    /// The root of the length of a row: rows have length 1
+    RowNorm,
+}
+
+impl From<ScaleName> for Scale {
+    fn from(name: ScaleName) -> Self {
+        match name {
+            ScaleName::Jl => Self::Jl,
+            ScaleName::RowNorm => Self::RowNorm,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum ElementName {
+    F16,
+    Bf16,
+    F32,
+}
+
+impl From<ElementName> for Element {
+    fn from(name: ElementName) -> Self {
+        match name {
+            ElementName::F16 => Self::F16,
+            ElementName::Bf16 => Self::Bf16,
+            ElementName::F32 => Self::F32,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Exact: every row of the store is multiplied with every query, in one sequential read. The score of a row and a query
+is the inner product of their gradients: above zero, a step on the one lowers the loss of the other. STORE may also be
+an index of Bergson's.
+
+Examples:
+  veval grad query grads/corpus --like grads/gsm8k --mean --k 100 --format csv
+  veval grad query grads/corpus --like 0,7,20-25 --cosine")]
+pub(in crate::cli) struct GradQueryArguments {
+    /// The store that is searched
+    pub store: PathBuf,
+    /// Rows of the store (0,7,20-25), or another store of the same checkpoint and projection
+    #[arg(long, value_name = "ROWS|STORE", value_parser = like)]
+    pub like: Like,
+    /// One query, the mean of all, in place of one for each row
+    #[arg(long)]
+    pub mean: bool,
+    /// How many rows for each query
+    #[arg(long, default_value_t = 10, value_name = "N")]
+    pub k: usize,
+    /// Divide by the lengths of both gradients: long documents have long ones
+    #[arg(long)]
+    pub cosine: bool,
+    /// What to print on standard output
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = COST)]
+    pub threads: Option<u16>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+bergson  gradients.bin, info.json, processor_config.yaml and empty normalizers and hessians: its load_gradients and
+         Attributor open it
+npy      grads.npy, row_id.npy, loss.npy, norm.npy, n_tokens.npy
+trak     grads.mmap and what else TRAK's MmapSaver keeps of one model
+
+The hashes of all shards are compared on the way.
+
+Example:
+  veval grad export grads/gsm8k --to bergson --out exported/gsm8k")]
+pub(in crate::cli) struct GradExportArguments {
+    /// The store
+    pub store: PathBuf,
+    /// Whose files
+    #[arg(long, value_enum)]
+    pub to: ExportName,
+    /// The folder to be written, which must not exist
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// Where queries come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) enum Like {
+    Rows(Vec<RangeInclusive<u64>>),
+    Store(PathBuf),
+}
+
+/// `0,7,20-25`, or a folder.
+fn like(text: &str) -> Result<Like, String> {
+    if text.is_empty() || !text.chars().all(|c| c.is_ascii_digit() || ",-".contains(c)) {
+        return Ok(Like::Store(text.into()));
+    }
+    let rows = text.split(',').map(|part| {
+        let (from, to) = part.split_once('-').unwrap_or((part, part));
+        match (from.parse(), to.parse()) {
+            (Ok(from), Ok(to)) if from <= to => Ok(from..=to),
+            _ => Err(format!("expected rows such as 7 or 20-25, found {part:?}")),
+        }
+    });
+    rows.collect::<Result<_, _>>().map(Like::Rows)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum ExportName {
+    Bergson,
+    Npy,
+    Trak,
+}
+
+impl From<ExportName> for ExportTo {
+    fn from(name: ExportName) -> Self {
+        match name {
+            ExportName::Bergson => Self::Bergson,
+            ExportName::Npy => Self::Npy,
+            ExportName::Trak => Self::Trak,
+        }
+    }
+}
