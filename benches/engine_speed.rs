@@ -6,6 +6,7 @@
 //! $ engine_speed decode --model CKPT --threads 2 --sequences 16 --context 128 --new 32 --readings 5
 //! $ engine_speed matmul --threads 2 --rows 1,16 --shapes 576x1536 --rotate-mb 400 --flop 20000000000 --readings 7
 //! $ engine_speed reverse --model CKPT --threads 2 --tokens 256 --readings 5
+//! $ engine_speed per-item --model CKPT --threads 2 --items 16 --tokens 256 --dim 16 --batch-tokens 512 --readings 1
 //! $ engine_speed load --model CKPT --readings 3
 //! ```
 //! Besides: `--isa avx2`, and `--dtype bf16`, `f16`, `q8_0` or `q4_k` for products.
@@ -17,6 +18,8 @@ use std::time::Instant;
 
 use serde_json::json;
 use veval::ckpt::Dtype;
+use veval::feedback::{Collect, Gathered, Projection, Projector, Scale, Signs, Target, collect};
+use veval::kernels::Kernels;
 use veval::kernels::cpu::{Cpu, Isa, Packed, Pool, Product, Rows, Stored, matmul};
 use veval::kernels::tape::{Nothing, Tape};
 use veval::model::{Decoder, LoadOptions, Loss, Objective, Reach, Sequence, Summed, Taps, WeightGradients, load};
@@ -41,9 +44,20 @@ impl Options {
         Isa::named(self.text("isa", Isa::best().name())).expect("an instruction set of this machine")
     }
 
+    fn cpu(&self) -> Cpu {
+        Cpu::new(self.isa(), self.number("threads", "2"))
+    }
+
     fn decoder(&self) -> Decoder<Cpu> {
-        let cpu = Cpu::new(self.isa(), self.number("threads", "2"));
-        let loaded = load(Path::new(self.text("model", ".")), cpu, LoadOptions::default());
+        self.decoder_over(self.cpu())
+    }
+
+    fn recording_decoder(&self) -> Decoder<Tape<Cpu>> {
+        self.decoder_over(Tape::new(self.cpu()))
+    }
+
+    fn decoder_over<K: Kernels>(&self, kernels: K) -> Decoder<K> {
+        let loaded = load(Path::new(self.text("model", ".")), kernels, LoadOptions::default());
         loaded.unwrap_or_else(|error| panic!("{error}")).decoder
     }
 }
@@ -61,8 +75,9 @@ fn main() {
         "decode" => decode(&options),
         "matmul" => time_matmul(&options),
         "reverse" => reverse(&options),
+        "per-item" => per_item(&options),
         "load" => time_load(&options),
-        other => panic!("expected prefill, decode, matmul, reverse or load, found {other:?}"),
+        other => panic!("expected prefill, decode, matmul, reverse, per-item or load, found {other:?}"),
     }
 }
 
@@ -113,9 +128,7 @@ fn prefill(options: &Options) {
 /// Forward and reverse of a text with every token but the first as a target: gradients of all weights, and of nothing
 /// but the embedded tokens.
 fn reverse(options: &Options) {
-    let cpu = Tape::new(Cpu::new(options.isa(), options.number("threads", "2")));
-    let loaded = load(Path::new(options.text("model", ".")), cpu, LoadOptions::default());
-    let decoder = loaded.unwrap_or_else(|error| panic!("{error}")).decoder;
+    let decoder = options.recording_decoder();
     let readings = options.number("readings", "5");
     for count in options.list("tokens", "256") {
         let text = tokens(0, count);
@@ -138,6 +151,33 @@ fn reverse(options: &Options) {
         });
         println!("{}", json!({ "what": "reverse", "tokens": count, "of": "inputs", "seconds": seconds }));
     }
+}
+
+/// Projected gradients of items as `veval grad collect` makes them, of every token but the first as a target.
+fn per_item(options: &Options) {
+    let decoder = options.recording_decoder();
+    let projection = Projection { dim: options.number("dim", "16"), scale: Scale::Jl, signs: Signs::Philox };
+    let projector = Projector::new(&decoder, |_| true, projection).expect("linear maps");
+    let (items, count) = (options.number("items", "16"), options.number("tokens", "256"));
+    let target = |item: usize| Target { id: item.to_string(), tokens: tokens(item, count), start: 1 };
+    let targets: Vec<Target> = (0..items).map(target).collect();
+    let batch_tokens = options.number("batch-tokens", "512");
+    let how = Collect { mean: false, batch_tokens, memory: options.number("memory-mb", "4096") << 20 };
+    let (mut loss, mut squares) = (0.0, 0.0);
+    let seconds = timed(options.number("readings", "1"), || {
+        (loss, squares) = (0.0, 0.0);
+        let mut add = |rows: &Gathered<'_>| {
+            loss += rows.losses.iter().sum::<f64>();
+            squares += rows.values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
+            Ok(())
+        };
+        collect(&projector, &targets, 0, how, &mut add).expect("gradients");
+    });
+    let line = json!({
+        "what": "per-item", "items": items, "tokens": count, "modules": projector.modules().len(), "seconds": seconds,
+        "check": loss, "squares": squares,
+    });
+    println!("{line}");
 }
 
 fn decode(options: &Options) {

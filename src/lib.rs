@@ -49,6 +49,7 @@ pub mod exchange;
 pub mod feedback;
 pub mod hub;
 pub mod kernels;
+pub mod lab;
 pub mod lm;
 pub mod metric;
 pub mod model;

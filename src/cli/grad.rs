@@ -74,7 +74,8 @@ fn open(of: &GradItems) -> Result<Opened> {
 
 fn collect(arguments: &GradCollectArguments) -> Result<()> {
     let Opened { model, targets, names } = open(&arguments.of)?;
-    let projection = Projection { dim: arguments.proj_dim, scale: arguments.scale.into() };
+    let projection =
+        Projection { dim: arguments.proj_dim, scale: arguments.scale.into(), signs: arguments.signs.into() };
     let projector = Projector::new(model.decoder(), |name| names.contains(name), projection)?;
     let header = Header {
         layout: Layout::projected(projector.modules(), projection, arguments.dtype.into()),

@@ -13,6 +13,7 @@ mod gc;
 mod grad;
 mod grad_store;
 mod import;
+mod lab;
 mod list;
 mod merge;
 mod progress;
@@ -46,6 +47,7 @@ pub fn main() -> ExitCode {
         Verb::Import(options) => import::import(options),
         Verb::Export(options) => export::export(options),
         Verb::Grad(options) => grad::grad(options),
+        Verb::Lab(options) => lab::lab(options),
         Verb::Report(options) => report::report(options),
         Verb::List(options) => list::list(options),
         Verb::Show(options) => show::show(options),

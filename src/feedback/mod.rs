@@ -23,4 +23,4 @@ pub use gram::{Eigen, Gram, Symmetric};
 pub use parameters::Parameters;
 pub use precondition::{RankOne, Rule, precondition, scale_vectors};
 pub use project::{Projected, ProjectedModule, Projection, Projector, module_of};
-pub use rademacher::{Scale, Side, rademacher};
+pub use rademacher::{Scale, Side, Signs, rademacher};

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use super::rademacher::{Scale, Side, rademacher};
+use super::rademacher::{Scale, Side, Signs, rademacher};
 use crate::ckpt::Dtype;
 use crate::error::{Error, Result};
 use crate::kernels::tape::{Receiver, RowsOf, Tape};
@@ -22,6 +22,7 @@ pub struct Projection {
     /// Of each side: a module takes `dim * dim` numbers.
     pub dim: usize,
     pub scale: Scale,
+    pub signs: Signs,
 }
 
 /// A linear map with a stored weight of its own.
@@ -139,7 +140,7 @@ impl<K: Kernels> Part<K> {
         projection: Projection,
     ) -> Result<Self> {
         let dim = projection.dim;
-        let whole = |side, columns| rademacher(&module.name, side, dim, columns, projection.scale);
+        let whole = |side, columns| rademacher(projection.signs, &module.name, side, dim, columns, projection.scale);
         let (left, outputs) = (whole(Side::Left, module.out), source.outputs());
         let left: Vec<f32> =
             left.chunks(module.out).flat_map(|row| outputs.iter().map(|&output| row[output])).collect();

@@ -1,12 +1,24 @@
 //! Random signs that anybody can make again: the projection matrices of Bergson, to the bit.
 //!
-//! A matrix is named by its module and side. The name's MD5 seeds numpy's PCG64, whose bytes are the signs, the highest
-//! bit of a byte first, row by row. (Bergson 0.9, `bergson/gradients.py`; only its kind `rademacher` is reproducible
-//! outside PyTorch.)
+//! A matrix is named by its module and side, and the name's MD5 starts a generator. Which one, and how its bits become
+//! rows, is Bergson's `projection_version` ([`Signs`]). (Bergson 0.9, `bergson/gradients.py`, of whose kinds only
+//! `rademacher` is reproducible outside PyTorch; Bergson 2.5, `bergson/collector/projection_matrix.py`.)
 
 use md5::{Digest, Md5};
+use serde::{Deserialize, Serialize};
 
 use crate::util::numpy_pcg64::Pcg64;
+use crate::util::philox::Philox;
+
+/// The generator of the signs. Rows of different generators have nothing to do with each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Signs {
+    /// numpy's PCG64, one stream for a matrix: Bergson 0.x and 1.x (version 1).
+    Pcg64,
+    /// Philox4x32-10, a block for each 128 columns of a row: Bergson 2.x (version 2).
+    Philox,
+}
 
 /// Which factor of a gradient a matrix projects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,37 +51,58 @@ impl Side {
 }
 
 /// `[rows, columns]`, row by row: plus or minus one over the scale's divisor.
-pub fn rademacher(module: &str, side: Side, rows: usize, columns: usize, scale: Scale) -> Vec<f32> {
-    let mut pcg = Pcg64::new(seed(&format!("{module}/{}", side.name())));
+pub fn rademacher(signs: Signs, module: &str, side: Side, rows: usize, columns: usize, scale: Scale) -> Vec<f32> {
+    let digest: [u8; 16] = Md5::digest(format!("{module}/{}", side.name()).as_bytes()).into();
+    let bits = match signs {
+        Signs::Pcg64 => pcg64_bits(digest, rows * columns),
+        Signs::Philox => philox_bits(digest, rows, columns),
+    };
     let divisor = match scale {
         Scale::Jl => rows,
         Scale::RowNorm => columns,
     };
     // Divided in f32, as there.
     let entry = 1.0 / (divisor as f32).sqrt();
-    let mut signs = Vec::with_capacity(rows * columns);
-    while signs.len() < rows * columns {
-        for byte in pcg.next_u64().to_le_bytes() {
-            signs.extend((0..8).rev().map(|bit| if byte >> bit & 1 == 1 { entry } else { -entry }));
-        }
-    }
-    signs.truncate(rows * columns);
-    signs
+    bits.into_iter().map(|bit| if bit { entry } else { -entry }).collect()
 }
 
-/// The MD5 of a name as a big-endian number, modulo 2^63 - 1.
-fn seed(name: &str) -> u64 {
+/// One stream for the whole matrix, of its bytes the highest bit first.
+fn pcg64_bits(digest: [u8; 16], count: usize) -> Vec<bool> {
+    let mut pcg = Pcg64::new(pcg64_seed(digest));
+    let bytes = std::iter::repeat_with(|| pcg.next_u64().to_le_bytes()).flatten();
+    bytes.flat_map(|byte| (0..8).rev().map(move |bit| byte >> bit & 1 == 1)).take(count).collect()
+}
+
+/// The digest as a big-endian number, modulo 2^63 - 1.
+fn pcg64_seed(digest: [u8; 16]) -> u64 {
     const MODULUS: u128 = (1 << 63) - 1;
-    let digest: [u8; 16] = Md5::digest(name.as_bytes()).into();
     (u128::from_be_bytes(digest) % MODULUS) as u64
+}
+
+/// Entry `(r, c)` is bit `c % 128` of block `(c / 128, r)`, so a smaller matrix of the same name is a corner of a larger.
+fn philox_bits(digest: [u8; 16], rows: usize, columns: usize) -> Vec<bool> {
+    const BLOCK: usize = 128;
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    let philox = Philox::new([[a, b, c, d], [e, f, g, h]].map(u32::from_le_bytes));
+    let row = |row: usize| {
+        let blocks = (0..columns.div_ceil(BLOCK)).flat_map(move |block| philox.block([block as u32, row as u32, 0, 0]));
+        blocks.flat_map(|word| (0..32).map(move |bit| word >> bit & 1 == 1)).take(columns)
+    };
+    (0..rows).flat_map(row).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
+    use serde_json::Value;
+
     use super::*;
 
+    const BOTH: [Signs; 2] = [Signs::Pcg64, Signs::Philox];
+
     #[test]
-    fn seeds_and_signs_are_bergsons() {
+    fn seeds_and_signs_are_those_of_bergson_1() {
         let cases: [(&str, Side, u64, [u8; 8]); 3] = [
             ("x", Side::Single, 1_474_355_511_259_441_517, [0x1b, 0xf3, 0x2f, 0x24, 0x0c, 0x66, 0x07, 0x50]),
             (
@@ -86,15 +119,55 @@ mod tests {
             ),
         ];
         for (module, side, wanted, bytes) in cases {
-            assert_eq!(seed(&format!("{module}/{}", side.name())), wanted, "{module}");
-            let signs = rademacher(module, side, 5, 11, Scale::Jl);
+            let digest = Md5::digest(format!("{module}/{}", side.name()).as_bytes()).into();
+            assert_eq!(pcg64_seed(digest), wanted, "{module}");
+            let signs = rademacher(Signs::Pcg64, module, side, 5, 11, Scale::Jl);
             assert_eq!(signs.len(), 55);
             for (index, sign) in signs.iter().enumerate() {
                 let bit = bytes[index / 8] >> (7 - index % 8) & 1;
                 assert_eq!(*sign, (2.0 * f32::from(bit) - 1.0) / 5f32.sqrt(), "{module}, entry {index}");
             }
         }
-        assert_eq!(rademacher("x", Side::Left, 4, 9, Scale::RowNorm)[0].abs(), 1.0 / 3.0);
+        assert_eq!(rademacher(Signs::Pcg64, "x", Side::Left, 4, 9, Scale::RowNorm)[0].abs(), 1.0 / 3.0);
+    }
+
+    /// Recorded by `tests/oracle/bergson_signs.py`.
+    #[test]
+    fn matrices_are_those_of_bergson_2() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/bergson_signs.json");
+        let recorded: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+        let cases = recorded["cases"].as_array().unwrap();
+        assert_eq!(cases.len(), 5);
+        for case in cases {
+            let text = |name: &str| case[name].as_str().unwrap();
+            let number = |name: &str| case[name].as_u64().unwrap() as usize;
+            let side = [Side::Left, Side::Right, Side::Single].into_iter().find(|side| side.name() == text("side"));
+            let scale = if text("scale") == "jl" { Scale::Jl } else { Scale::RowNorm };
+            let (rows, columns) = (number("rows"), number("columns"));
+            let ours = rademacher(Signs::Philox, text("module"), side.unwrap(), rows, columns, scale);
+            let entry = f32::from_bits(number("entry_bits") as u32);
+            assert_eq!(ours.len(), rows * columns);
+            for (row, signs) in ours.chunks(columns).zip(case["signs"].as_array().unwrap()) {
+                let hex = signs.as_str().unwrap();
+                for (column, value) in row.iter().enumerate() {
+                    let byte = u8::from_str_radix(&hex[column / 8 * 2..][..2], 16).unwrap();
+                    let wanted = if byte >> (column % 8) & 1 == 1 { entry } else { -entry };
+                    assert_eq!(value.to_bits(), wanted.to_bits(), "{case}, column {column}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_smaller_matrix_is_a_corner_of_a_larger_one_of_philox() {
+        let sign = |rows, columns| {
+            let matrix = rademacher(Signs::Philox, "layers.0.mlp", Side::Right, rows, columns, Scale::Jl);
+            move |row: usize, column: usize| matrix[row * columns + column].signum()
+        };
+        let (small, large) = (sign(3, 130), sign(8, 400));
+        assert!((0..3).all(|row| (0..130).all(|column| small(row, column) == large(row, column))));
+        assert!((0..130).any(|column| large(0, column) != large(1, column)));
+        assert!((0..128).any(|column| large(0, column) != large(0, column + 128)));
     }
 
     /// The mean over many matrices of a projected inner product is the inner product.
@@ -106,18 +179,20 @@ mod tests {
         let dot = |x: &[f32], y: &[f32]| x.iter().zip(y).map(|(x, y)| f64::from(x * y)).sum::<f64>();
         let times =
             |matrix: &[f32], x: &[f32]| -> Vec<f32> { matrix.chunks(n).map(|row| dot(row, x) as f32).collect() };
-        let draws: Vec<f64> = (0..400)
-            .map(|draw| {
-                let matrix = rademacher(&format!("module {draw}"), Side::Left, p, n, Scale::Jl);
-                dot(&times(&matrix, &a), &times(&matrix, &b))
-            })
-            .collect();
-        let mean = draws.iter().sum::<f64>() / draws.len() as f64;
-        let variance = draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (draws.len() - 1) as f64;
-        let (wanted, error) = (dot(&a, &b), (variance / draws.len() as f64).sqrt());
-        assert!((mean - wanted).abs() < 4.0 * error, "{mean} for {wanted}, standard error {error}");
-        // (|a|^2 |b|^2 + <a, b>^2) / p bounds the variance.
-        let bound = (dot(&a, &a) * dot(&b, &b) + wanted * wanted) / p as f64;
-        assert!(variance < 1.3 * bound, "variance {variance} above {bound}");
+        for signs in BOTH {
+            let draws: Vec<f64> = (0..400)
+                .map(|draw| {
+                    let matrix = rademacher(signs, &format!("module {draw}"), Side::Left, p, n, Scale::Jl);
+                    dot(&times(&matrix, &a), &times(&matrix, &b))
+                })
+                .collect();
+            let mean = draws.iter().sum::<f64>() / draws.len() as f64;
+            let variance = draws.iter().map(|d| (d - mean).powi(2)).sum::<f64>() / (draws.len() - 1) as f64;
+            let (wanted, error) = (dot(&a, &b), (variance / draws.len() as f64).sqrt());
+            assert!((mean - wanted).abs() < 4.0 * error, "{signs:?}: {mean} for {wanted}, standard error {error}");
+            // (|a|^2 |b|^2 + <a, b>^2) / p bounds the variance.
+            let bound = (dot(&a, &a) * dot(&b, &b) + wanted * wanted) / p as f64;
+            assert!(variance < 1.3 * bound, "{signs:?}: variance {variance} above {bound}");
+        }
     }
 }

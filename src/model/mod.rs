@@ -8,6 +8,7 @@
 //! A family is a file that reads its configuration into a [`DecoderSpec`] and names its weights; there is no
 //! family-specific forward code.
 
+mod blueprint;
 mod cache;
 mod convert;
 mod decoder;
@@ -25,6 +26,7 @@ mod taps;
 mod weight_gradients;
 mod weights;
 
+pub use blueprint::Blueprint;
 pub use cache::{Cache, Sequence};
 pub use convert::{FloatType, GgufType, to_folder, to_gguf};
 pub use decoder::{Decoder, LOGIT_ROWS};

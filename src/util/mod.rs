@@ -5,6 +5,7 @@ pub mod hash;
 pub mod jinja;
 pub mod numpy_pcg64;
 pub mod parallel;
+pub mod philox;
 pub mod python;
 pub mod python_random;
 pub mod step_name;

@@ -53,6 +53,7 @@ fn a_store_does_not_depend_on_how_it_was_made_and_refuses_other_rows() {
     for (command, wanted) in [
         (collect(suite, other.to_str().unwrap(), "a", &[]), "model"),
         (collect(suite, checkpoint, "a", &["--mean"]), "loss_reduction"),
+        (collect(suite, checkpoint, "a", &["--signs", "bergson2"]), "projection"),
         (collect(suite, checkpoint, "a", &["--params", "last:1"]), "modules"),
         (collect(suite, checkpoint, "a", &["--limit", "1"]), "items"),
         (collect(suite, checkpoint, "c", &["--params", "*.mpl.*"]), "parameters"),
@@ -98,6 +99,14 @@ fn a_row_is_most_like_itself_and_stores_are_handed_on() {
     assert_eq!(same.code, 0, "an index of Bergson's is a store as well: {}", same.err);
     let absent = bench.veval(&["grad", "query", "nowhere", "--like", "0"]);
     assert_eq!(absent.code, 2, "{}", absent.out);
+
+    let made = bench.veval(&collect(suite, checkpoint, "b", &["--signs", "bergson2"]));
+    assert_eq!(made.code, 0, "{}", made.err);
+    let exported = bench.veval(&["grad", "export", "b", "--to", "bergson", "--out", "bergson2"]);
+    assert_eq!(exported.code, 0, "{}", exported.err);
+    assert!(bench.read("bergson2/processor_config.yaml").contains("projection_version: 2"), "Bergson 2 makes queries");
+    let other = bench.veval(&["grad", "query", "a", "--like", "b", "--k", "1"]);
+    assert_eq!((other.code, other.err.contains("philox")), (2, true), "{}", other.err);
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod hub;
 #[path = "../hub_server/mod.rs"]
 mod hub_server;
 mod invariance;
+mod lab;
 mod protocols;
 #[path = "../compat/random_checkpoint.rs"]
 mod random_checkpoint;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use veval::feedback::{Collect, Gathered, Projection, Projector, Scale, Side, Target, collect, module_of, rademacher};
+use veval::feedback::{
+    Collect, Gathered, Projection, Projector, Scale, Side, Signs, Target, collect, module_of, rademacher,
+};
 use veval::kernels::View;
 use veval::kernels::cpu::Cpu;
 use veval::kernels::tape::Tape;
@@ -27,8 +29,8 @@ fn projected(name: &str, gradient: &SiteValues, inverted: bool, projection: Proj
     let (out, input) = if inverted { (columns, rows) } else { (rows, columns) };
     let g = |o: usize, i: usize| gradient.values[if inverted { i * columns + o } else { o * columns + i }];
     let dim = projection.dim;
-    let left = rademacher(name, Side::Left, dim, out, projection.scale);
-    let right = rademacher(name, Side::Right, dim, input, projection.scale);
+    let left = rademacher(projection.signs, name, Side::Left, dim, out, projection.scale);
+    let right = rademacher(projection.signs, name, Side::Right, dim, input, projection.scale);
     let half: Vec<f64> = (0..dim * input)
         .map(|at| (0..out).map(|o| f64::from(left[at / input * out + o]) * f64::from(g(o, at % input))).sum())
         .collect();
@@ -40,9 +42,10 @@ fn projected(name: &str, gradient: &SiteValues, inverted: bool, projection: Proj
 
 #[test]
 fn are_whole_gradients_projected_for_every_family() {
-    let projection = Projection { dim: 5, scale: Scale::Jl };
     let mut worst = 0f32;
-    for (name, path) in cases() {
+    for (number, (name, path)) in cases().into_iter().enumerate() {
+        let signs = [Signs::Pcg64, Signs::Philox][number % 2];
+        let projection = Projection { dim: 5, scale: Scale::Jl, signs };
         let tokens = expected(&path).tokens;
         let items = items(&tokens);
         let model = open(&path, Tape::new(Cpu::new(veval::kernels::cpu::Isa::best(), 2)));
@@ -82,7 +85,7 @@ fn are_whole_gradients_projected_for_every_family() {
 
 #[test]
 fn an_item_alone_has_the_bits_that_it_has_in_a_batch() {
-    let projection = Projection { dim: 4, scale: Scale::RowNorm };
+    let projection = Projection { dim: 4, scale: Scale::RowNorm, signs: Signs::Philox };
     let (_, path) = cases().into_iter().find(|(name, _)| name.contains("moe")).unwrap();
     let tokens = expected(&path).tokens;
     let items = items(&tokens);
@@ -105,7 +108,7 @@ fn an_item_alone_has_the_bits_that_it_has_in_a_batch() {
 fn parameters_without_a_linear_map_are_refused() {
     let (_, path) = &cases()[0];
     let model = open(path, Tape::new(Cpu::default()));
-    let projection = Projection { dim: 4, scale: Scale::Jl };
+    let projection = Projection { dim: 4, scale: Scale::Jl, signs: Signs::Pcg64 };
     let error = Projector::new(&model.decoder, |name| name.contains("norm"), projection).err().unwrap();
     assert!(error.to_string().contains("weight of a linear map inside a block"), "{error}");
 }
@@ -121,7 +124,8 @@ fn collected_rows_do_not_depend_on_how_items_are_batched() {
     };
     let targets = [target(0, 17, 9), target(3, 12, 1), target(0, 6, 5), target(2, 9, 3), target(1, 16, 14)];
     let model = open(&path, Tape::new(Cpu::default()));
-    let projector = Projector::new(&model.decoder, |_| true, Projection { dim: 3, scale: Scale::Jl }).unwrap();
+    let projection = Projection { dim: 3, scale: Scale::Jl, signs: Signs::Pcg64 };
+    let projector = Projector::new(&model.decoder, |_| true, projection).unwrap();
     let gathered = |batch_tokens: usize, done: usize, mean: bool| {
         let (mut rows, mut losses, mut next) = (Vec::new(), Vec::new(), done);
         let how = Collect { mean, batch_tokens, memory: MEMORY };

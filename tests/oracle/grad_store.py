@@ -6,10 +6,10 @@
                                                   everybody's own readers, compares what Bergson's
                                                   Attributor finds with `veval grad query`
 
-Bergson's 0.x and 1.x project by the signs that ours are (`projection_version` 1), its 2.x by others
-and refuses queries for them. `check` runs with each (0.26.3, 1.2.0 and 2.5.1 were tried): where the
-versions differ it says so and raises the number, because no query is projected here. `record`
-wants 2.5.1.
+Bergson's 0.x and 1.x project by other signs than its 2.x (`veval grad collect --signs bergson1`,
+`bergson2`). `check` runs with each (0.26.3, 1.2.0 and 2.5.1 were tried). The `Attributor` of 2.x must
+refuse rows of the first; then they are compared all the same, because no query is projected here.
+0.x and 1.x cannot open the file of the second. `record` wants 2.5.1.
 """
 
 import argparse
@@ -22,6 +22,7 @@ from pathlib import Path
 import ml_dtypes
 import numpy
 import torch
+from bergson import gradients as bergsons
 from bergson.data import create_index, load_gradients, load_module_gradients
 from bergson.gradients import GradientProcessor
 from bergson.query.attributor import Attributor
@@ -208,12 +209,18 @@ def check_bergson(program, store, out, index, grads):
         record = index["projection"]
         assert (processor.projection_dim, processor.projection_scale) == (record["dim"], record["scale"])
         assert processor.projection_type == "rademacher"
+    # Those before the second did not count.
+    version = getattr(bergsons, "PROJECTION_VERSION", 1)
+    drawn = {"pcg64": 1, "philox": 2}.get(index["projection"].get("signs"), version)
     try:
         Attributor(out)
+        assert drawn == version, f"rows of version {drawn} were taken for {version}"
+        print(f"Bergson makes queries: its random signs are those of the rows (version {version})")
     except ValueError as refusal:
+        assert drawn != version, refusal
         print(f"Bergson refuses to make queries: {refusal}")
         with (out / "processor_config.yaml").open("a") as config:
-            config.write("projection_version: 2\n")
+            config.write(f"projection_version: {version}\n")
     rows = sorted({0, len(grads) // 2, len(grads) - 1})
     k = min(len(grads), 50)
     like = ",".join(map(str, rows))

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{COST, Format, bytes, tokens};
 use crate::feedback::store::{Element, ExportTo};
-use crate::feedback::{Parameters, Scale};
+use crate::feedback::{Parameters, Scale, Signs};
 use crate::lm::LocalOptions;
 
 #[derive(Debug, Args)]
@@ -52,6 +52,9 @@ pub(in crate::cli) struct GradCollectArguments {
     /// What the random signs are divided by
     #[arg(long, value_enum, default_value_t = ScaleName::Jl)]
     pub scale: ScaleName,
+    /// Whose random signs: only that Bergson can project queries of its own for the rows
+    #[arg(long, value_enum, default_value_t = SignsName::Bergson1)]
+    pub signs: SignsName,
     /// Element type of the store
     #[arg(long, value_enum, default_value_t = ElementName::F16)]
     pub dtype: ElementName,
@@ -160,6 +163,23 @@ impl From<ScaleName> for Scale {
         match name {
             ScaleName::Jl => Self::Jl,
             ScaleName::RowNorm => Self::RowNorm,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum SignsName {
+    /// Of Bergson 0.x and 1.x (PCG64)
+    Bergson1,
+    /// Of Bergson 2.x (Philox)
+    Bergson2,
+}
+
+impl From<SignsName> for Signs {
+    fn from(name: SignsName) -> Self {
+        match name {
+            SignsName::Bergson1 => Self::Pcg64,
+            SignsName::Bergson2 => Self::Philox,
         }
     }
 }

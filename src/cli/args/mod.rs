@@ -2,6 +2,7 @@
 
 mod exchange;
 mod grad;
+mod lab;
 
 pub(in crate::cli) use exchange::{
     ExportArguments, ExportLmEvalArguments, Exports, ImportArguments, ImportCsvArguments, ImportLmEvalArguments,
@@ -11,6 +12,8 @@ pub(in crate::cli) use grad::{
     GradArguments, GradCollectArguments, GradExportArguments, GradItems, GradQueryArguments, GradSetArguments, Grads,
     Like, PrecisionName, SetName,
 };
+
+pub(in crate::cli) use lab::{LabArguments, LabNewArguments, LabTrainArguments, Labs};
 
 use std::path::PathBuf;
 
@@ -50,6 +53,8 @@ pub(in crate::cli) enum Verb {
     Export(ExportArguments),
     /// Gradients of items, projected and kept
     Grad(GradArguments),
+    /// A small controlled world in which every answer is known, and a trainer
+    Lab(LabArguments),
     /// Write the page of a suite's runs again
     Report(ReportArguments),
     /// List what there is: tasks, metrics, profiles, families, sites

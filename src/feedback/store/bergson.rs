@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::element::Element;
-use super::header::{Layout, Module, ProjectionRecord, SignsOf};
+use super::header::{Layout, Module, ProjectionRecord};
 use super::reader::Part;
 use crate::error::{Error, Result};
-use crate::feedback::Scale;
+use crate::feedback::{Scale, Signs};
 use crate::util::files;
 
 pub(super) const INFO: &str = "info.json";
@@ -143,8 +143,8 @@ fn record(settings: BTreeMap<String, String>) -> ProjectionRecord {
         _ => None,
     };
     let signs = match get("projection_version") {
-        "1" => Some(SignsOf::Pcg64),
-        "2" => Some(SignsOf::Philox),
+        "1" => Some(Signs::Pcg64),
+        "2" => Some(Signs::Philox),
         _ => None,
     };
     match (get("projection_dim").parse(), scale, signs) {
@@ -165,7 +165,7 @@ pub(super) fn config(projection: &ProjectionRecord) -> String {
             let varying = |name: &str| match name {
                 "projection_dim" => dim.to_string(),
                 "projection_scale" => if *scale == Scale::Jl { "jl" } else { "row_norm" }.to_owned(),
-                _ => if *signs == SignsOf::Philox { "2" } else { "1" }.to_owned(),
+                _ => if *signs == Signs::Philox { "2" } else { "1" }.to_owned(),
             };
             let own = |ours: &str, name| if ours.is_empty() { varying(name) } else { ours.to_owned() };
             SETTINGS.iter().map(|(name, _, ours)| (*name, own(ours, name))).collect()

@@ -6,10 +6,11 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 
 use super::element::Element;
-use super::header::{Normalizer, ProjectionRecord, SignsOf};
+use super::header::{Normalizer, ProjectionRecord};
 use super::reader::GradStore;
 use super::{bergson, npy};
 use crate::error::{Error, Result};
+use crate::feedback::Signs;
 use crate::util::files;
 
 const BLOCK_BYTES: usize = 4 << 20;
@@ -82,7 +83,7 @@ fn to_bergson(store: &GradStore, folder: &Path) -> Result<Vec<String>> {
         let note = "normalizers.pth is empty: gradients that Bergson computes for queries are not divided by moments";
         notes.push(note.to_owned());
     }
-    if let ProjectionRecord::Rademacher { signs: SignsOf::Pcg64, .. } = layout.projection {
+    if let ProjectionRecord::Rademacher { signs: Signs::Pcg64, .. } = layout.projection {
         let note = "Bergson 2 projects by other random signs: it loads these rows, and only Bergson 0.x and 1.x can \
                     compute queries for them";
         notes.push(note.to_owned());

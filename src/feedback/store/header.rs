@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::element::Element;
 use crate::diag::Diagnostic;
-use crate::feedback::{ProjectedModule, Projection, Scale};
+use crate::feedback::{ProjectedModule, Projection, Scale, Signs};
 
 /// Everything that must be equal for rows to belong into one store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,7 +61,7 @@ pub enum ProjectionRecord {
         dim: usize,
         #[serde(with = "ScaleName")]
         scale: Scale,
-        signs: SignsOf,
+        signs: Signs,
     },
     /// Another way of Bergson's, by its own settings.
     Bergson { settings: BTreeMap<String, String> },
@@ -72,16 +72,6 @@ pub enum ProjectionRecord {
 enum ScaleName {
     Jl,
     RowNorm,
-}
-
-/// The generator of the random signs, named as Bergson counts them (`projection_version`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SignsOf {
-    /// numpy's PCG64, seeded by the MD5 of the matrix's name: Bergson 0.x and 1.x, and ours ([`crate::feedback::rademacher`]).
-    Pcg64,
-    /// Philox4x32-10, keyed by that MD5: Bergson 2.x.
-    Philox,
 }
 
 /// What gradients were divided by before they were projected.
@@ -120,7 +110,8 @@ impl Module {
 impl Layout {
     /// Of rows as [`crate::feedback::Projector`] makes them.
     pub fn projected(modules: &[ProjectedModule], projection: Projection, dtype: Element) -> Self {
-        let (dim, width) = (projection.dim, projection.dim * projection.dim);
+        let Projection { dim, scale, signs } = projection;
+        let width = dim * dim;
         let module = |(number, module): (usize, &ProjectedModule)| Module {
             name: module.name.clone(),
             start: number * width,
@@ -128,7 +119,7 @@ impl Layout {
             shape: [dim, dim],
             params: Some(module.out as u64 * module.input as u64),
         };
-        let record = ProjectionRecord::Rademacher { dim, scale: projection.scale, signs: SignsOf::Pcg64 };
+        let record = ProjectionRecord::Rademacher { dim, scale, signs };
         Self { dtype, modules: modules.iter().enumerate().map(module).collect(), projection: record }
     }
 

@@ -30,7 +30,7 @@ mod tests_query;
 
 pub use element::Element;
 pub use export::{ExportTo, Exported, export};
-pub use header::{Header, Layout, Module, Normalizer, ProjectionRecord, Reduction, Sign, SignsOf};
+pub use header::{Header, Layout, Module, Normalizer, ProjectionRecord, Reduction, Sign};
 pub use query::{Hit, Measure};
 pub use reader::{GradStore, ItemInfo, RowInfo};
 pub use writer::{GradRow, GradWriter};

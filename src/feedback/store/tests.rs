@@ -5,7 +5,7 @@ use std::path::Path;
 use super::*;
 use crate::ckpt::{Dtype, WeightFiles};
 use crate::error::Result;
-use crate::feedback::{ProjectedModule, Projection, Scale};
+use crate::feedback::{ProjectedModule, Projection, Scale, Signs};
 
 /// Numbers without a pattern, between -1 and 1.
 pub(super) fn wild(n: usize, seed: u64) -> Vec<f32> {
@@ -18,7 +18,7 @@ pub(super) fn header(dtype: Element) -> Header {
     let module = |name: &str| ProjectedModule { name: name.to_owned(), out: 40, input: 30 };
     let modules = [module("layers.0.mlp.up_proj"), module("layers.0.mlp.down_proj")];
     Header {
-        layout: Layout::projected(&modules, Projection { dim: 3, scale: Scale::Jl }, dtype),
+        layout: Layout::projected(&modules, Projection { dim: 3, scale: Scale::Jl, signs: Signs::Pcg64 }, dtype),
         normalizer: Normalizer::None,
         loss_reduction: Reduction::Sum,
         sign: Sign::GradientOfLoss,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::*;
-use crate::feedback::Scale;
+use crate::feedback::{Scale, Signs};
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/grad_store")
@@ -28,7 +28,7 @@ fn what_others_wrote_is_read_and_searched_as_they_do() {
         let store = GradStore::open(&fixtures().join(format!("store_{}", dtype.name()))).unwrap();
         store.verify().unwrap();
         store.comparable(&index).unwrap();
-        let philox = ProjectionRecord::Rademacher { dim: 2, scale: Scale::Jl, signs: SignsOf::Philox };
+        let philox = ProjectionRecord::Rademacher { dim: 2, scale: Scale::Jl, signs: Signs::Philox };
         assert_eq!(store.info(5).unwrap().id, 50);
         for store in [&index, &store] {
             assert_eq!((store.len(), store.layout().dtype, &store.layout().projection), (7, dtype, &philox));

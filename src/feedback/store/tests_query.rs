@@ -5,7 +5,7 @@ use std::path::Path;
 use super::query::Query;
 use super::tests::{DIM, filled, header, wild};
 use super::*;
-use crate::feedback::Scale;
+use crate::feedback::{Scale, Signs};
 
 const ROWS: usize = 500;
 
@@ -142,7 +142,7 @@ fn stores_are_compared_before_they_are_multiplied() {
     store.comparable(&finer).unwrap();
     let mut other = header(Element::F16);
     other.model = "blake3:cc".to_owned();
-    other.layout.projection = ProjectionRecord::Rademacher { dim: 3, scale: Scale::RowNorm, signs: SignsOf::Pcg64 };
+    other.layout.projection = ProjectionRecord::Rademacher { dim: 3, scale: Scale::RowNorm, signs: Signs::Pcg64 };
     GradWriter::open(folders[2].path(), &other).unwrap().finish().unwrap();
     let message = store.comparable(&GradStore::open(folders[2].path()).unwrap()).unwrap_err().to_string();
     assert!(message.contains("expected model blake3:aa, found blake3:cc"), "{message}");
@@ -196,7 +196,7 @@ fn old_and_foreign_indexes_are_read() {
     let modules = &index.layout().modules;
     assert_eq!((modules[0].name.as_str(), modules[0].columns(), modules[0].shape), ("b", 0..4, [2, 2]));
     assert_eq!((modules[1].name.as_str(), modules[1].columns()), ("a", 4..5));
-    let pcg64 = ProjectionRecord::Rademacher { dim: 2, scale: Scale::RowNorm, signs: SignsOf::Pcg64 };
+    let pcg64 = ProjectionRecord::Rademacher { dim: 2, scale: Scale::RowNorm, signs: Signs::Pcg64 };
     assert_eq!(index.layout().projection, pcg64);
     write(path, "info.json", info.replace(", \"base_dtype\": \"<f2\"", "").as_bytes());
     assert_eq!(GradStore::open(path).unwrap().rows(1..2).unwrap(), index.rows(1..2).unwrap());
@@ -207,7 +207,7 @@ fn old_and_foreign_indexes_are_read() {
     assert!(index.comparable(&foreign).is_err());
     write(path, "processor_config.yaml", b"projection_dim: 2\nprojection_type: rademacher\nprojection_version: 2\n");
     let philox = GradStore::open(path).unwrap().layout().projection.clone();
-    assert_eq!(philox, ProjectionRecord::Rademacher { dim: 2, scale: Scale::RowNorm, signs: SignsOf::Philox });
+    assert_eq!(philox, ProjectionRecord::Rademacher { dim: 2, scale: Scale::RowNorm, signs: Signs::Philox });
 
     let cases: [(&str, &str, &str); 7] = [
         ("info.json", "{\"num_grads\": 2}", "expected the description of an index of Bergson's"),

@@ -1,0 +1,297 @@
+//! The run: batch, gradient, update, record; checkpoints on the way.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::adamw::{AdamW, Moments, Updated, decays};
+use super::checkpoint::{Companions, Progress, Shapes, State};
+use super::clip::{Clip, NamedGradient};
+use super::copies::{Copies, DocumentName};
+use super::curve::{CurveFile, CurvePoint};
+use super::gradient::batch_gradient;
+use super::mixture::Mixture;
+use super::order::{Batch, Order, Plan as OrderPlan, TrainingDocument};
+use super::order_file::OrderFile;
+use super::plan::{Plan, TokenizerSource};
+use super::tokenizer;
+use crate::ckpt::Config;
+use crate::error::{Error, Result};
+use crate::kernels::cpu::Cpu;
+use crate::lab::corpus::{CorpusDocument, read_corpus};
+use crate::model::Blueprint;
+use crate::util::{files, hash};
+
+const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
+
+/// Everything a run reads, ready to be trained on.
+pub struct Trainer {
+    plan: Plan,
+    blueprint: Blueprint,
+    shapes: Shapes,
+    companions: Companions,
+    sources: Vec<String>,
+    names: Vec<DocumentName>,
+    documents: Vec<TrainingDocument>,
+    mixture: Mixture,
+    /// Where training begins.
+    start: State,
+    /// Of the plan and all files that it reads: the same identity, the same bytes.
+    identity: String,
+}
+
+/// What one update did.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    pub step: u64,
+    pub tokens: u64,
+    /// Mean over the step's predictions, in nats, before the update.
+    pub loss: f64,
+}
+
+impl Trainer {
+    /// Reads corpus, mixture, copies and tokenizer, or learns the tokenizer.
+    ///
+    /// # Errors
+    /// Whatever is wrong with those files, or with what they say of each other.
+    pub fn open(plan: Plan) -> Result<Self> {
+        let training = &plan.training;
+        let corpus_path = plan.path(&training.corpus);
+        let corpus = read_corpus(&corpus_path)?;
+        let tokenizer = open_tokenizer(&plan, &corpus)?;
+        let end = tokenizer::end_token(&tokenizer)?;
+        let entries = tokenizer.get_vocab_size(true);
+        let config = training.model.config(entries, end, "float32");
+        let path = PathBuf::from("the model of the plan");
+        let blueprint = Blueprint::of(&Config { path, values: config.clone() })?;
+        let shapes = blueprint.parameters();
+        let companions = Companions {
+            config,
+            tokenizer: tokenizer.to_string(true).map_err(|e| Error::internal(format!("the tokenizer: {e}")))?,
+            tokenizer_settings: tokenizer::settings(training.model.context),
+        };
+
+        let mut sources: Vec<String> = corpus.iter().map(|document| document.source.clone()).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        let names: Vec<DocumentName> = corpus
+            .iter()
+            .map(|document| DocumentName { source: document.source.clone(), id: document.id.clone() })
+            .collect();
+        let copies = match &training.values {
+            Some(values) => Copies::read(&plan.path(values), training.seed)?.of(&names)?,
+            None => vec![1; names.len()],
+        };
+        let number = |source: &String| sources.binary_search(source).unwrap_or_default();
+        let document = |(document, copies): (&CorpusDocument, u32)| -> Result<TrainingDocument> {
+            let tokens = tokenizer::encode(&tokenizer, &document.text, end)?;
+            Ok(TrainingDocument { source: number(&document.source), tokens, copies })
+        };
+        let documents: Vec<TrainingDocument> = corpus.iter().zip(copies).map(document).collect::<Result<_>>()?;
+        let mixture = match &training.mixture {
+            Some(mixture) => Mixture::read(&plan.path(mixture))?,
+            None => natural(&sources, &documents)?,
+        };
+        let start = match &training.from {
+            Some(from) => State::read(&plan.path(from), &shapes)?,
+            None => first_state(&plan, &shapes),
+        };
+        if start.progress.step >= training.steps {
+            let message = format!("expected more than {} steps, found {}", start.progress.step, training.steps);
+            return Err(Error::bad(message).at("steps").help("`from` was trained for as many"));
+        }
+        let identity = identity(&plan, &companions)?;
+        Ok(Self { plan, blueprint, shapes, companions, sources, names, documents, mixture, start, identity })
+    }
+
+    pub fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Values of the model.
+    pub fn parameters(&self) -> usize {
+        self.shapes.values().map(|shape| shape.iter().product::<usize>()).sum()
+    }
+
+    /// Tokens of each source, copies counted.
+    pub fn tokens_by_source(&self) -> BTreeMap<&str, u64> {
+        let mut tokens = BTreeMap::new();
+        for document in &self.documents {
+            let own = document.tokens.len() as u64 * u64::from(document.copies);
+            *tokens.entry(self.sources[document.source].as_str()).or_default() += own;
+        }
+        tokens
+    }
+
+    /// Trains into a folder, or goes on with what is there. `each` is called after every update and says whether to go
+    /// on; when it says no, the state is kept and the same call goes on later, to the same bytes.
+    ///
+    /// # Errors
+    /// A folder of another run; a loss that is not finite, by step.
+    pub fn run(&self, out: &Path, kernels: &Cpu, each: &mut dyn FnMut(&Step) -> bool) -> Result<bool> {
+        let sources: Vec<&str> = self.sources.iter().map(String::as_str).collect();
+        let order_plan = OrderPlan {
+            seed: self.plan.training.seed,
+            sequence_length: self.plan.training.batch.length,
+            sequences: self.plan.training.batch.sequences,
+            steps: self.plan.training.steps,
+        };
+        let mut order = Order::new(&self.documents, &sources, &self.mixture, order_plan)?;
+        files::create_folder(out)?;
+        let (curve_path, order_path, states) = (out.join("curve.csv"), out.join("order"), out.join("state"));
+        let kept = if self.claim(out)? { State::last_kept(&states, &self.shapes)? } else { None };
+        let (mut state, mut curve, mut order_file) = if let Some(state) = kept {
+            let step = state.progress.step;
+            (state, CurveFile::resume(&curve_path, &sources, step)?, OrderFile::resume(&order_path, step)?)
+        } else {
+            let curve = CurveFile::create(&curve_path, &sources)?;
+            (self.start.clone(), curve, OrderFile::create(&order_path, &self.names, self.start.progress.step)?)
+        };
+        let clip = self.plan.training.clip.map(Clip::new).transpose()?;
+        let optimizer = &self.plan.training.optimizer;
+        self.write_if_due(out, &state)?;
+        while state.progress.step < self.plan.training.steps {
+            let step = state.progress.step + 1;
+            let batch = order.step(step);
+            let (losses, norm) = self.update(&mut state, &batch, kernels, clip)?;
+            let point = self.point(&state, &batch, &losses, norm);
+            curve.append(&point)?;
+            order_file.append(&batch)?;
+            let go_on = each(&Step { step, tokens: state.progress.tokens, loss: point.loss });
+            let due = self.write_if_due(out, &state)?;
+            if due || !go_on {
+                curve.sync()?;
+                order_file.sync()?;
+                state.keep(&states, &self.shapes, optimizer)?;
+            }
+            if !go_on {
+                return Ok(step == self.plan.training.steps);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the folder has this run already; otherwise it is from now on this run's.
+    fn claim(&self, out: &Path) -> Result<bool> {
+        let path = out.join("identity");
+        if path.exists() {
+            let found = files::read_text(&path, 1 << 10)?;
+            if found.trim() != self.identity {
+                return Err(Error::bad("expected a folder of this run, found one of another plan or of other files")
+                    .in_file(out)
+                    .help("name another folder with --out, or remove this one"));
+            }
+            return Ok(true);
+        }
+        files::write_atomic(&path, format!("{}\n", self.identity).as_bytes())?;
+        Ok(false)
+    }
+
+    /// One update: losses of the batch's sequences, and the norm of its gradient.
+    fn update(&self, state: &mut State, batch: &Batch, kernels: &Cpu, clip: Option<Clip>) -> Result<(Vec<f64>, f64)> {
+        let training = &self.plan.training;
+        let sequences: Vec<&[u32]> = batch.sequences.iter().map(|sequence| &*sequence.tokens).collect();
+        let found = batch_gradient(&self.blueprint, kernels, &state.weights, &sequences, training.batch.at_once)
+            .map_err(|error| error.at(format!("step {}", batch.step)))?;
+        let mut gradient = found.gradient;
+        let mut named: Vec<NamedGradient<'_>> =
+            gradient.iter_mut().map(|(name, values)| (name.as_str(), values.as_mut_slice())).collect();
+        // Without a limit the norm is still what people want to see.
+        let norm = clip.map_or_else(|| Clip::new(f64::MAX), Ok)?.apply(&mut named)?;
+        let rate = self.plan.schedule.rate(batch.step);
+        let mut updated = Vec::with_capacity(self.shapes.len());
+        for (((name, values), moments), gradient) in
+            state.weights.iter_mut().zip(state.moments.values_mut()).zip(gradient.values())
+        {
+            updated.push(Updated { name, values, gradient, moments, decays: decays(&self.shapes[name]) });
+        }
+        training.optimizer.update(batch.step, rate, &mut updated, kernels.threads())?;
+        state.progress = Progress {
+            step: batch.step,
+            tokens: state.progress.tokens + self.plan.tokens_of_a_step(),
+            learning_rate: rate,
+        };
+        Ok((found.losses, norm))
+    }
+
+    fn point(&self, state: &State, batch: &Batch, losses: &[f64], grad_norm: f64) -> CurvePoint {
+        let mut sums = vec![(0.0, 0u32); self.sources.len()];
+        for (sequence, loss) in batch.sequences.iter().zip(losses) {
+            let (sum, count) = &mut sums[sequence.source];
+            *sum += loss;
+            *count += 1;
+        }
+        let length = self.plan.training.batch.length as f64;
+        let mean = |(sum, count): &(f64, u32)| (*count > 0).then(|| sum / (f64::from(*count) * length));
+        CurvePoint {
+            step: state.progress.step,
+            tokens: state.progress.tokens,
+            loss: losses.iter().sum::<f64>() / (losses.len() as f64 * length),
+            rate: state.progress.learning_rate,
+            grad_norm,
+            by_source: sums.iter().map(mean).collect(),
+        }
+    }
+
+    /// Writes a checkpoint if this step leaves one that is not there yet.
+    fn write_if_due(&self, out: &Path, state: &State) -> Result<bool> {
+        let step = state.progress.step;
+        if self.plan.checkpoint_steps.binary_search(&step).is_err() {
+            return Ok(false);
+        }
+        let checkpoints = &self.plan.training.checkpoints;
+        let optimizer: Option<&AdamW> = checkpoints.moments.then_some(&self.plan.training.optimizer);
+        let folder = out.join(format!("step{step}"));
+        if !folder.exists() {
+            state.write_checkpoint(&folder, &self.shapes, &self.companions, (checkpoints.precision, optimizer))?;
+        }
+        Ok(true)
+    }
+}
+
+/// The tokenizer of the checkpoint that training goes on from, of the file that the plan names, or a new one.
+fn open_tokenizer(plan: &Plan, corpus: &[CorpusDocument]) -> Result<tokenizers::Tokenizer> {
+    let path = match (&plan.training.from, &plan.training.tokenizer) {
+        (Some(from), _) => plan.path(from).join("tokenizer.json"),
+        (None, TokenizerSource::File { file }) => plan.path(file),
+        (None, TokenizerSource::Learned { entries }) => {
+            let texts: Vec<&str> = corpus.iter().map(|document| document.text.as_str()).collect();
+            return tokenizer::train(&texts, *entries);
+        }
+    };
+    let bytes = files::read_bounded(&path, MAX_TOKENIZER_BYTES)?;
+    tokenizers::Tokenizer::from_bytes(bytes)
+        .map_err(|e| Error::bad(format!("expected a tokenizer.json: {e}")).in_file(path))
+}
+
+fn first_state(plan: &Plan, shapes: &Shapes) -> State {
+    let zero = |(name, shape): (&String, &Vec<usize>)| (name.clone(), Moments::zero(shape.iter().product()));
+    State {
+        progress: Progress { step: 0, tokens: 0, learning_rate: 0.0 },
+        weights: plan.training.model.first_weights(shapes, plan.training.seed),
+        moments: shapes.iter().map(zero).collect(),
+    }
+}
+
+/// Every source has the share of its tokens, copies counted.
+fn natural(sources: &[String], documents: &[TrainingDocument]) -> Result<Mixture> {
+    let mut tokens = vec![0u64; sources.len()];
+    for document in documents {
+        tokens[document.source] += document.tokens.len() as u64 * u64::from(document.copies);
+    }
+    let named: Vec<(&str, u64)> = sources.iter().map(String::as_str).zip(tokens).collect();
+    Mixture::natural(&named)
+}
+
+/// Hash of the plan and of the files that it reads.
+fn identity(plan: &Plan, companions: &Companions) -> Result<String> {
+    let settings = serde_json::to_string(&plan.training).map_err(|e| Error::internal(e.to_string()))?;
+    let mut parts = vec![settings, companions.tokenizer.clone()];
+    let training = &plan.training;
+    let from = training.from.as_ref().map(|from| ["model.safetensors", "moments.safetensors"].map(|f| from.join(f)));
+    let read = [Some(&training.corpus), training.mixture.as_ref(), training.values.as_ref()];
+    for file in read.into_iter().flatten().chain(from.iter().flatten()) {
+        let path = plan.path(file);
+        parts.push(if path.exists() { hash::fingerprint_file(&path)? } else { "none".to_owned() });
+    }
+    Ok(hash::fingerprint(parts.join("\0").as_bytes()))
+}

@@ -1,0 +1,185 @@
+//! The trainer as people run it: the same bytes with any threads, after an interrupt, after a crash.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::support::{Bench, Ran, ran};
+
+const PLAN: &str = r#"
+    schema = "veval.training/1"
+    seed = 3
+    steps = 24
+    corpus = "corpus.jsonl"
+    tokenizer = { entries = 280 }
+    clip = 1.0
+    model = { layers = 2, width = 32, heads = 2, kv_heads = 1, mlp = 48, context = 48, init_std = 0.1 }
+    batch = { sequences = 6, length = 48, at_once = 2 }
+    schedule = { kind = "cosine", peak = 0.01, warmup = 4, floor = 0.001 }
+    checkpoints = { steps = [0, 8, 16], precision = "float32", moments = true }
+"#;
+
+/// Two sources that differ in their sentences.
+fn lab(plan: &str) -> Bench {
+    let bench = Bench::new();
+    let colours = ["red", "blue", "green", "white", "black"];
+    let line = |number: usize| {
+        let (source, text) = if number.is_multiple_of(3) {
+            ("sums", format!("{} and {} make {}.", number % 7, number % 5, number % 7 + number % 5))
+        } else {
+            ("colours", format!("House {number} is {}. It was {} before.", colours[number % 5], colours[number % 4]))
+        };
+        format!("{{\"source\": \"{source}\", \"id\": \"{source}-{number}\", \"text\": \"{text}\"}}\n")
+    };
+    bench.write("corpus.jsonl", (0..90).map(line).collect::<String>());
+    bench.write("lab.toml", plan);
+    bench
+}
+
+fn train(bench: &Bench, out: &str, more: &[&str]) -> Ran {
+    bench.veval(&[&["lab", "train", "lab.toml", "--out", out], more].concat())
+}
+
+/// Every file below a folder, but for what says how far an unfinished run is.
+fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    fn walk(folder: &Path, before: &str, found: &mut BTreeMap<String, Vec<u8>>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = format!("{before}{}", path.file_name().unwrap().to_string_lossy());
+            if path.is_dir() {
+                walk(&path, &format!("{name}/"), found);
+            } else {
+                found.insert(name, std::fs::read(&path).unwrap());
+            }
+        }
+    }
+    let mut found = BTreeMap::new();
+    walk(folder, "", &mut found);
+    // Its title is the folder's name.
+    found.remove("curve.svg");
+    found
+}
+
+fn same(a: &BTreeMap<String, Vec<u8>>, b: &BTreeMap<String, Vec<u8>>) {
+    assert_eq!(a.keys().collect::<Vec<_>>(), b.keys().collect::<Vec<_>>());
+    for (name, bytes) in a {
+        assert!(bytes == &b[name], "{name} differs");
+    }
+}
+
+/// Waits until the curve has a row after its head and some more.
+fn until_rows(path: &Path, rows: usize) {
+    for _ in 0..6000 {
+        if std::fs::read_to_string(path).is_ok_and(|text| text.lines().count() > rows) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("no {rows} rows of {}", path.display());
+}
+
+#[test]
+fn the_same_bytes_for_any_threads_and_after_interrupts_and_kills() {
+    let bench = lab(&PLAN.replace("steps = 24", "steps = 300").replace("8, 16", "8, 150"));
+    let first = train(&bench, "a", &["--threads", "1"]);
+    assert_eq!(first.code, 0, "{}", first.err);
+    let wanted = files(&bench.path("a"));
+    for name in ["step0/model.safetensors", "step150/moments.safetensors", "step300/config.json", "order/documents.npy"]
+    {
+        assert!(wanted.contains_key(name), "{name}: {:?}", wanted.keys());
+    }
+    assert_eq!(train(&bench, "b", &["--threads", "3"]).code, 0);
+    same(&wanted, &files(&bench.path("b")));
+
+    for (rows, signal) in [(1, "INT"), (60, "KILL"), (160, "KILL"), (220, "INT")] {
+        let mut child = bench.command(&["lab", "train", "lab.toml", "--out", "c", "--threads", "1"]);
+        let child = child.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+        until_rows(&bench.path("c/curve.csv"), rows);
+        // The run may have ended already.
+        let kill = format!("kill -{signal} {} 2>/dev/null", child.id());
+        let status = std::process::Command::new("sh").args(["-c", &kill]).status();
+        assert!(status.is_ok());
+        let ended = ran(&child.wait_with_output().unwrap());
+        assert!([0, 3, -1].contains(&ended.code), "{} {}", ended.code, ended.err);
+        if ended.code == 3 {
+            assert!(ended.err.contains("run the same command again"), "{}", ended.err);
+        }
+    }
+    assert_eq!(train(&bench, "c", &[]).code, 0);
+    same(&wanted, &files(&bench.path("c")));
+    assert_eq!(train(&bench, "c", &[]).code, 0, "a finished run stays as it is");
+    same(&wanted, &files(&bench.path("c")));
+}
+
+#[test]
+fn training_goes_on_from_a_checkpoint_with_moments_to_the_same_bytes() {
+    let bench = lab(PLAN);
+    assert_eq!(train(&bench, "a", &[]).code, 0);
+    bench.write("lab.toml", PLAN.replace("seed = 3", "seed = 3\nfrom = \"a/step8\""));
+    let ran = train(&bench, "b", &[]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    for name in ["step16", "step24"] {
+        same(&files(&bench.path("a").join(name)), &files(&bench.path("b").join(name)));
+    }
+    let curve = bench.read("b/curve.csv");
+    let tail: Vec<String> = bench.read("a/curve.csv").lines().skip(9).map(str::to_owned).collect();
+    assert_eq!(curve.lines().skip(1).collect::<Vec<_>>(), tail);
+}
+
+#[test]
+fn the_loss_falls_and_a_mixture_is_kept() {
+    let bench = lab(&PLAN.replace("steps = 24", "steps = 60\nmixture = \"mixture.json\""));
+    let source = |name: &str, share: f64| format!("{{\"name\": \"{name}\", \"q\": {share}}}");
+    let mixture = |share: f64| {
+        format!(
+            "{{\"format\": \"veval.mixture/1\", \"unit\": \"tokens\", \"sources\": [{}, {}]}}",
+            source("colours", share),
+            source("sums", 1.0 - share)
+        )
+    };
+    bench.write("mixture.json", mixture(0.25));
+    let ran = train(&bench, "a", &[]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    let rows: Vec<Vec<f64>> = bench
+        .read("a/curve.csv")
+        .lines()
+        .skip(1)
+        .map(|line| line.split(',').map(|cell| cell.parse().unwrap_or(f64::NAN)).collect())
+        .collect();
+    let (first, last) = (rows[0][2], rows[59][2]);
+    // 280 entries: a guess costs 5.6 nats.
+    assert!((first - 5.63).abs() < 0.6 && last < 2.0, "{first} {last}");
+    let documents: Vec<String> = bench.read("a/order/documents.jsonl").lines().map(str::to_owned).collect();
+    assert_eq!(documents.len(), 90);
+    assert!(bench.read("a/curve.svg").starts_with("<svg"));
+
+    bench.write("mixture.json", mixture(0.5));
+    let other = train(&bench, "a", &[]);
+    assert!(other.code == 2 && other.err.contains("another"), "{}", other.err);
+    bench.write("mixture.json", mixture(0.5).replace("sums", "poems"));
+    let unknown = train(&bench, "b", &[]);
+    assert!(unknown.code == 2 && unknown.err.contains("poems") && unknown.err.contains("sums"), "{}", unknown.err);
+    assert!(!bench.path("b").exists(), "nothing half-written");
+}
+
+#[test]
+fn bad_plans_and_corpora_are_refused_whole() {
+    let bench = lab(&PLAN.replace("steps = 24", "steps = 0").replace("clip = 1.0", "clip = -1"));
+    let bad = train(&bench, "a", &[]);
+    assert!(bad.code == 2 && bad.err.contains("steps") && bad.err.contains("clip"), "{}", bad.err);
+    bench.write("lab.toml", PLAN);
+    for (corpus, wanted) in [
+        ("{\"source\": \"a\", \"id\": \"1\"}\n", "`text`"),
+        ("", "empty"),
+        (
+            "{\"source\": \"a\", \"id\": \"1\", \"text\": \"x\"}\n{\"source\": \"a\", \"id\": \"1\", \"text\": \"y\"}\n",
+            "line 2",
+        ),
+        ("{\"source\": \"a\", \"id\": \"1\", \"text\": \"too short\"}\n", "280"),
+    ] {
+        bench.write("corpus.jsonl", corpus);
+        let bad = train(&bench, "a", &[]);
+        assert!(bad.code == 2 && bad.err.contains(wanted), "{wanted}: {}", bad.err);
+        assert!(!bench.path("a").exists());
+    }
+}
