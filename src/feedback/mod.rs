@@ -3,11 +3,13 @@
 //! ```text
 //! right answers ─► collect ─► one reverse pass a batch ─► Projector ─► store: a row of numbers for each item
 //!                                     └─► whole gradients ─► gradset: means, Fisher, low rank, by parameter name
+//! documents ─► one reverse pass a batch ─► Directions: inner products with whole gradients, none of which is built
 //! optimizer state ─► moments ─► precondition
 //! ```
 
 mod autocorrelation;
 mod collect;
+mod directions;
 pub mod gradset;
 mod gram;
 pub mod moments;
@@ -19,6 +21,7 @@ pub mod store;
 
 pub use autocorrelation::{Autocorrelation, Damping, Power, Whitening};
 pub use collect::{Collect, Gathered, Target, collect};
+pub use directions::{Direction, Directions, InnerProducts};
 pub use gram::{Eigen, Gram, Symmetric};
 pub use parameters::Parameters;
 pub use precondition::{RankOne, Rule, precondition, scale_vectors};

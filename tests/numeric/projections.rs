@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use veval::feedback::{
-    Collect, Gathered, Projection, Projector, Scale, Side, Signs, Target, collect, module_of, rademacher,
+    Collect, Direction, Directions, Gathered, Projection, Projector, Scale, Side, Signs, Target, collect, module_of,
+    rademacher,
 };
 use veval::kernels::View;
 use veval::kernels::cpu::Cpu;
@@ -153,4 +154,56 @@ fn collected_rows_do_not_depend_on_how_items_are_batched() {
     let how = Collect { mean: false, batch_tokens: 1000, memory: MEMORY };
     let error = collect(&projector, &broken, 0, how, &mut |_| Ok(())).unwrap_err().to_string();
     assert!(error.contains("item/3-12") && error.contains("nothing predicts"), "{error}");
+}
+
+#[test]
+fn inner_products_with_directions_are_those_of_whole_gradients_for_every_family() {
+    for (name, path) in cases() {
+        let tokens = expected(&path).tokens;
+        let items = items(&tokens);
+        let model = open(&path, Tape::new(Cpu::new(veval::kernels::cpu::Isa::best(), 2)));
+        let decoder = &model.decoder;
+        let whole: Vec<Direction> = items
+            .iter()
+            .map(|item| {
+                let mut weights = WeightGradients::new(decoder, |_| true, Summed::Pass);
+                let reach = Reach { memory: MEMORY, ..Reach::default() };
+                decoder.reverse(std::slice::from_ref(item), reach, &mut weights).unwrap();
+                weights.into_parameters().unwrap()
+            })
+            .collect();
+        let norms = |direction: &Direction| dot(direction, direction).sqrt();
+        // A direction of its own for every parameter, so that none hides another; then all of another item at once.
+        let single: Vec<Direction> =
+            whole[0].iter().map(|(name, values)| Direction::from([(name.clone(), values.clone())])).collect();
+        let directions: Vec<&Direction> = single.iter().chain(&whole).collect();
+        let products = Directions::new(decoder, &directions).unwrap().products(&items, MEMORY).unwrap();
+        for (index, own) in whole.iter().enumerate() {
+            for (direction, found) in directions.iter().zip(products.item(index)) {
+                let (wanted, scale) = (dot(own, direction), norms(own) * norms(direction));
+                assert!((wanted - found).abs() <= 1e-5 * scale, "{name}, item {index}: {wanted} {found}");
+            }
+        }
+        let alone = Directions::new(decoder, &directions).unwrap().products(&items[1..2], 0).unwrap();
+        assert_eq!(alone.item(0), products.item(1), "{name}");
+    }
+}
+
+fn dot(a: &Direction, b: &Direction) -> f64 {
+    let both = a.iter().filter_map(|(name, own)| Some((own, b.get(name)?)));
+    both.flat_map(|(a, b)| a.values.iter().zip(&b.values)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+}
+
+#[test]
+fn directions_of_another_model_are_refused_whole() {
+    let (_, path) = &cases()[0];
+    let model = open(path, Tape::new(Cpu::default()));
+    let values = |shape: &[usize]| SiteValues { values: vec![0.0; shape.iter().product()], shape: shape.to_vec() };
+    let (name, (shape, _)) = model.decoder.leaves().parameters().into_iter().next().unwrap();
+    let direction = Direction::from([
+        (name.to_owned(), values(&[shape[0] + 1, 2])),
+        ("model.none.weight".to_owned(), values(&[2, 2])),
+    ]);
+    let error = Directions::new(&model.decoder, &[&direction]).err().unwrap().to_string();
+    assert!(error.contains(name) && error.contains("model.none.weight"), "{error}");
 }

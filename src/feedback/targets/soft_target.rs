@@ -1,0 +1,126 @@
+//! A distribution over a few tokens, and the loss of learning it.
+
+use crate::error::{Error, Result};
+
+/// How far probabilities may be from a sum of one: a hundred roundings of f32.
+const SUM_TOLERANCE: f64 = 1e-5;
+
+/// What a learner is taught at one position: probabilities of a few tokens, the true one first.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SoftTarget {
+    /// Different tokens. The first is the true one, whatever its probability.
+    ids: Vec<u32>,
+    /// Not negative, with a sum of one.
+    probabilities: Vec<f32>,
+}
+
+impl SoftTarget {
+    /// The ordinary target.
+    pub fn one_hot(truth: u32) -> Self {
+        Self { ids: vec![truth], probabilities: vec![1.0] }
+    }
+
+    /// `(1 - alpha) [v = truth] + alpha r`. With `alpha` = 0 it is [`Self::one_hot`].
+    ///
+    /// # Errors
+    /// `alpha` outside `0..=1`; a token twice; negative probabilities, or a sum of `r` that is not one.
+    pub fn mixed(truth: u32, alpha: f64, r: &[(u32, f64)]) -> Result<Self> {
+        if !(0.0..=1.0).contains(&alpha) {
+            return Err(Error::bad(format!("expected a share of the target between 0 and 1, found {alpha}")));
+        }
+        let sum: f64 = r.iter().map(|&(_, probability)| probability).sum();
+        // Also where a probability is no number.
+        if r.iter().any(|&(_, probability)| probability < 0.0)
+            || (sum - 1.0).abs().partial_cmp(&SUM_TOLERANCE).is_none_or(std::cmp::Ordering::is_gt)
+        {
+            return Err(Error::bad(format!("expected probabilities with a sum of 1, found a sum of {sum}")));
+        }
+        if alpha == 0.0 {
+            return Ok(Self::one_hot(truth));
+        }
+        let of_truth: f64 = r.iter().filter(|&&(id, _)| id == truth).map(|&(_, probability)| probability).sum();
+        let mut ids = vec![truth];
+        let mut probabilities = vec![(1.0 - alpha + alpha * of_truth) as f32];
+        for &(id, probability) in r.iter().filter(|&&(id, probability)| id != truth && probability > 0.0) {
+            ids.push(id);
+            probabilities.push((alpha * probability) as f32);
+        }
+        Self::from_parts(ids, probabilities)
+    }
+
+    /// As a file holds it.
+    ///
+    /// # Errors
+    /// No token, a token twice, probabilities that are none.
+    pub fn from_parts(ids: Vec<u32>, probabilities: Vec<f32>) -> Result<Self> {
+        let mut sorted = ids.clone();
+        sorted.sort_unstable();
+        if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Error::bad(format!("expected different tokens in a target, found {} twice", pair[0])));
+        }
+        let sum: f64 = probabilities.iter().copied().map(f64::from).sum();
+        let sound = probabilities.iter().all(|probability| (0.0..=1.0).contains(probability));
+        if ids.len() != probabilities.len() || !sound || (sum - 1.0).abs() > SUM_TOLERANCE {
+            let message = format!(
+                "expected a probability for each of {} tokens with a sum of 1, found {} with a sum of {sum}",
+                ids.len(),
+                probabilities.len()
+            );
+            return Err(Error::bad(message));
+        }
+        Ok(Self { ids, probabilities })
+    }
+
+    pub fn truth(&self) -> u32 {
+        self.ids[0]
+    }
+
+    /// Tokens and their probabilities, the true one first.
+    pub fn entries(&self) -> impl ExactSizeIterator<Item = (u32, f32)> {
+        self.ids.iter().copied().zip(self.probabilities.iter().copied())
+    }
+
+    /// Cross-entropy in nats, `log sum exp z - sum over v of q_v z_v`. Of a one-hot target the same bits as the
+    /// ordinary loss: what has no probability takes part in no sum.
+    ///
+    /// # Errors
+    /// A token that the logits do not have.
+    pub fn loss(&self, logits: &[f32]) -> Result<f64> {
+        self.check(logits)?;
+        let mut taught = 0.0;
+        for (id, probability) in self.entries().filter(|&(_, probability)| probability > 0.0) {
+            taught += f64::from(probability) * f64::from(logits[id as usize]);
+        }
+        Ok(log_sum_exp(logits) - taught)
+    }
+
+    /// Of [`Self::loss`] by the logits: `p - q`.
+    ///
+    /// # Errors
+    /// A token that the logits do not have.
+    pub fn logit_gradient(&self, logits: &[f32]) -> Result<Vec<f64>> {
+        self.check(logits)?;
+        let normalizer = log_sum_exp(logits);
+        let mut gradient: Vec<f64> = logits.iter().map(|&logit| (f64::from(logit) - normalizer).exp()).collect();
+        for (id, probability) in self.entries() {
+            gradient[id as usize] -= f64::from(probability);
+        }
+        Ok(gradient)
+    }
+
+    fn check(&self, logits: &[f32]) -> Result<()> {
+        match self.ids.iter().find(|&&id| id as usize >= logits.len()) {
+            None => Ok(()),
+            Some(id) => {
+                let found = logits.len();
+                Err(Error::bad(format!("expected a vocabulary with token {id}, found one of {found} tokens"))
+                    .help("the targets are for another tokenizer"))
+            }
+        }
+    }
+}
+
+fn log_sum_exp(logits: &[f32]) -> f64 {
+    let greatest = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+    greatest + logits.iter().map(|&logit| (f64::from(logit) - greatest).exp()).sum::<f64>().ln()
+}

@@ -1,0 +1,1 @@
+//! Mixtures in the trainers' own formats.
