@@ -38,6 +38,11 @@ pub fn memory_used() -> Option<usize> {
     kibibytes("/proc/self/status", "RssAnon:")
 }
 
+/// Most bytes of memory that this process has held at once, those that files back included.
+pub fn memory_peak() -> Option<usize> {
+    kibibytes("/proc/self/status", "VmHWM:")
+}
+
 /// A `name: value kB` line of one of the system's tables, in bytes.
 fn kibibytes(table: &str, name: &str) -> Option<usize> {
     let text = std::fs::read_to_string(table).ok()?;

@@ -14,15 +14,18 @@ use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::feedback::gradset::{GradSet, GradSetBuilder, Kind, Precision, Provenance, low_rank};
+use crate::feedback::moments::{Moments, Optimizer, Order, Parameter, sort_by_module};
 use crate::feedback::store::{GradRow, GradWriter, Header, Layout, Normalizer, Reduction, Sign};
 use crate::feedback::{Collect, Projection, Projector, Target, collect as collect_rows};
 use crate::kernels::Reverse;
 use crate::kernels::cpu::Cpu;
 use crate::kernels::tape::Tape;
+use crate::lab::corpus::{CorpusDocument, read_corpus};
 use crate::lm::{LanguageModel, Local, LocalOptions, cpu, shown_bytes};
 use crate::model::{Loss, Objective, Reach, Summed, WeightGradients};
 use crate::request::GradSpan;
-use crate::run::{RightAnswer, Selection, prepare, right_answers};
+use crate::run::{Prepared, RightAnswer, Selection, prepare, right_answers};
+use crate::text::Tokenizer;
 use crate::util::{files, hash};
 
 const MAX_ITEMS_BYTES: u64 = 1 << 30;
@@ -57,29 +60,83 @@ struct Opened {
 
 fn open(of: &GradItems) -> Result<Opened> {
     let threads = of.threads.map_or_else(ctx::cores, usize::from);
-    let suite = read(&of.suite)?;
-    let selection = Selection { tasks: of.tasks.clone(), limit: of.limit, data_dir: of.data_dir.clone() };
-    let prepared = prepare(&suite, &selection, threads)?;
+    let name = of.suite.to_string_lossy();
+    let is_corpus = [".jsonl", ".jsonl.gz"].iter().any(|end| name.ends_with(end));
+    // What is wrong with items is said before a checkpoint is read.
+    let items = if is_corpus { Items::Documents(documents(of)?) } else { Items::Suite(suite_items(of, threads)?) };
     let options = LocalOptions { batch_tokens: of.batch_tokens, max_memory: of.max_memory, ..LocalOptions::default() };
     let model = Local::open(here(&of.checkpoint)?, Tape::new(cpu(threads)?), &options)?;
-    let answers = right_answers(&prepared, model.tokenizer(), model.info().max_length)?;
-    let target = |answer: RightAnswer| Target {
-        id: prepared.tasks[answer.task].items[answer.item].id.clone(),
-        tokens: answer.tokens,
-        start: answer.start,
+    let longest = model.info().max_length;
+    let targets = match items {
+        Items::Documents(documents) => document_targets(documents, model.tokenizer(), longest)?,
+        Items::Suite(prepared) => {
+            let target = |answer: RightAnswer| Target {
+                id: prepared.tasks[answer.task].items[answer.item].id.clone(),
+                tokens: answer.tokens,
+                start: answer.start,
+            };
+            right_answers(&prepared, model.tokenizer(), longest)?.into_iter().map(target).collect()
+        }
     };
     let names = of.parameters.of(model.decoder().leaves())?;
-    Ok(Opened { targets: answers.into_iter().map(target).collect(), names, model })
+    Ok(Opened { targets, names, model })
+}
+
+/// What gradients are taken of.
+enum Items {
+    Suite(Prepared),
+    Documents(Vec<CorpusDocument>),
+}
+
+fn suite_items(of: &GradItems, threads: usize) -> Result<Prepared> {
+    let selection = Selection { tasks: of.tasks.clone(), limit: of.limit, data_dir: of.data_dir.clone() };
+    prepare(&read(&of.suite)?, &selection, threads)
+}
+
+/// Documents of a corpus, of the wanted sources, as many of each as are wanted.
+fn documents(of: &GradItems) -> Result<Vec<CorpusDocument>> {
+    let mut documents = read_corpus(&of.suite)?;
+    let known: BTreeSet<String> = documents.iter().map(|document| document.source.clone()).collect();
+    let unknown = of.tasks.iter().filter(|task| !known.contains(*task));
+    let problem = |task: &String| {
+        let known: Vec<&str> = known.iter().map(String::as_str).collect();
+        Diagnostic::new(format!("expected one of the sources {}, found {task}", known.join(", "))).in_file(&of.suite)
+    };
+    Error::check(unknown.map(problem).collect())?;
+    let mut kept: BTreeMap<String, usize> = BTreeMap::new();
+    documents.retain(|document| {
+        let count = kept.entry(document.source.clone()).or_default();
+        *count += 1;
+        (of.tasks.is_empty() || of.tasks.contains(&document.source)) && of.limit.is_none_or(|limit| *count <= limit)
+    });
+    Ok(documents)
+}
+
+/// Every token of a document behind the token that begins texts; what is longer than the model's input is cut at its end.
+fn document_targets(documents: Vec<CorpusDocument>, tokenizer: &Tokenizer, longest: usize) -> Result<Vec<Target>> {
+    let target = |document: CorpusDocument| -> Result<Target> {
+        let mut tokens = tokenizer.encode(&document.text)?;
+        if let Some(prefix) = tokenizer.prefix()
+            && tokens.first() != Some(&prefix)
+        {
+            tokens.insert(0, prefix);
+        }
+        tokens.truncate(longest);
+        Ok(Target { id: format!("{}/{}", document.source, document.id), tokens, start: 1 })
+    };
+    documents.into_iter().map(target).collect()
 }
 
 fn collect(arguments: &GradCollectArguments) -> Result<()> {
     let Opened { model, targets, names } = open(&arguments.of)?;
     let projection =
         Projection { dim: arguments.proj_dim, scale: arguments.scale.into(), signs: arguments.signs.into() };
-    let projector = Projector::new(model.decoder(), |name| names.contains(name), projection)?;
+    let moments = arguments.moments.as_deref().map(|path| open_moments(path, &model)).transpose()?;
+    let of = |name: &str| moments.as_ref().map(|moments| moments.read(name)).transpose();
+    let projector = Projector::preconditioned(model.decoder(), |name| names.contains(name), projection, &of)?;
     let header = Header {
         layout: Layout::projected(projector.modules(), projection, arguments.dtype.into()),
-        normalizer: Normalizer::None,
+        normalizer: normalizer(arguments.moments.as_deref(), moments.as_ref(), &names)?,
         loss_reduction: reduction(&arguments.of),
         sign: Sign::GradientOfLoss,
         model: model.info().fingerprint.clone(),
@@ -102,7 +159,34 @@ fn collect(arguments: &GradCollectArguments) -> Result<()> {
     gather(&projector, &targets, done, how, &mut writer, &bar)?;
     writer.finish()?;
     bar.finish_and_clear();
+    progress::peak_memory(arguments.of.quiet);
     print(&format!("{}\n", arguments.out.display()))
+}
+
+/// The moments of all of a model's parameters.
+fn open_moments(path: &Path, model: &Local<Tape<Cpu>>) -> Result<Moments> {
+    let stored = model.decoder().leaves().parameters();
+    let parameter = |(name, (shape, _)): (&&str, &(&[usize], Vec<usize>))| Parameter {
+        name: (*name).to_owned(),
+        shape: shape.to_vec(),
+    };
+    let mut parameters: Vec<Parameter> = stored.iter().map(parameter).collect();
+    // Where the family's order is not known, shapes may still tell.
+    let order = match sort_by_module(model.decoder().spec().family, &mut parameters) {
+        Ok(()) => Order::Module,
+        Err(_) => Order::Unknown,
+    };
+    Moments::open(path, &parameters, order)
+}
+
+/// How the store says what gradients were divided by.
+fn normalizer(path: Option<&Path>, moments: Option<&Moments>, names: &BTreeSet<String>) -> Result<Normalizer> {
+    let (Some(path), Some(moments), Some(name)) = (path, moments, names.first()) else { return Ok(Normalizer::None) };
+    let source_sha256 = hash::sha256_hex_of_file(path)?;
+    Ok(match moments.read(name)?.optimizer {
+        Optimizer::Adam { .. } => Normalizer::Adam { source_sha256 },
+        Optimizer::Adafactor => Normalizer::Adafactor { source_sha256 },
+    })
 }
 
 fn reduction(of: &GradItems) -> Reduction {

@@ -54,6 +54,7 @@ fn train(arguments: &LabTrainArguments) -> Result<()> {
     };
     let complete = trainer.run(&arguments.out, &kernels, &mut each)?;
     bar.finish_and_clear();
+    progress::peak_memory(arguments.quiet);
     let curve = Curve::read(&arguments.out.join("curve.csv"))?;
     let title = format!("Loss, {}", arguments.out.display());
     files::write_atomic(

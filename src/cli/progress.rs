@@ -4,6 +4,8 @@ use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::ctx;
+use crate::lm::shown_bytes;
 use crate::run::{Event, Events};
 
 /// A bar over items, of which some are done already; nothing but on a terminal.
@@ -17,6 +19,13 @@ pub(super) fn items_bar(count: usize, done: usize, quiet: bool) -> ProgressBar {
     // The rate is that of what comes now.
     bar.reset_eta();
     bar
+}
+
+/// Says, when work is done, how much memory it took at most.
+pub(super) fn peak_memory(quiet: bool) {
+    if let (false, Some(peak)) = (quiet, ctx::memory_peak()) {
+        eprintln!("peak memory {}", shown_bytes(peak));
+    }
 }
 
 /// Shows a run as it goes.

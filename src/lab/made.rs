@@ -103,7 +103,8 @@ impl Lab {
                 Value::Object(row)
             });
             write_lines(&out.join(format!("tasks/items/{}.jsonl", task.name)), rows)?;
-            let toml = format!("{}\n\n[data]\nfile = \"items/{}.jsonl\"\n", task.toml.trim_end(), task.name);
+            let toml = with_split(&task.toml);
+            let toml = format!("{}\n\n[data]\nfile = \"items/{}.jsonl\"\n", toml.trim_end(), task.name);
             files::write_atomic(&out.join(format!("tasks/{}.toml", task.name)), toml.as_bytes())?;
         }
         files::write_atomic(&out.join("suite.toml"), self.suite().as_bytes())?;
@@ -170,6 +171,18 @@ impl Lab {
         readme.push_str("Score the checkpoints: `veval run DIR/suite.toml DIR/ckpts`.\n");
         readme
     }
+}
+
+/// A task file whose scores are also given for each part of the items.
+fn with_split(toml: &str) -> String {
+    const SLICES: &str = "slices = { ";
+    const SPLIT: &str = "split = \"split\"";
+    if toml.contains(SLICES) {
+        return toml.replacen(SLICES, &format!("{SLICES}{SPLIT}, "), 1);
+    }
+    // Before the first table, to which the key would belong.
+    let (keys, tables) = toml.split_at(toml.find("\n[").map_or(toml.len(), |at| at + 1));
+    format!("{keys}{SLICES}{SPLIT} }}\n{tables}")
 }
 
 fn write_lines(path: &Path, rows: impl Iterator<Item = Value>) -> Result<()> {

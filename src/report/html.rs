@@ -4,7 +4,7 @@ use minijinja::{AutoEscape, Environment, context};
 use serde::Serialize;
 
 use super::svg::{Point, curve, interval};
-use super::view::{Column, Line, View, count, number};
+use super::view::{Column, Line, View, count};
 use crate::error::{Error, Result};
 use crate::util::jinja;
 
@@ -70,26 +70,59 @@ fn row(line: &Line, columns: usize) -> Row {
 /// Steps on the x axis where every checkpoint has one, else their order.
 fn chart(line: &Line, columns: &[Column]) -> Chart {
     let stepped = columns.iter().all(|column| column.step.is_some());
-    let labels: Vec<String> = columns
-        .iter()
-        .map(|c| {
-            c.step
-                .filter(|_| stepped)
-                .map_or_else(|| c.checkpoint.clone(), |step| number(step as f64).replace(".0000", ""))
-        })
-        .collect();
+    let label = |column: &Column| match column.step.filter(|_| stepped) {
+        Some(step) => step.to_string(),
+        None => column.checkpoint.clone(),
+    };
+    let labels: Vec<String> = columns.iter().map(label).collect();
+    let place = XAxis::of(columns.iter().filter_map(|column| column.step));
     let points: Vec<Point<'_>> = line
         .cells
         .iter()
         .enumerate()
         .filter_map(|(index, cell)| {
-            let x = if stepped { columns[index].step? as f64 } else { index as f64 };
+            let x = if stepped { place.at(columns[index].step?) } else { index as f64 };
             Some(Point { x, label: &labels[index], cell: (*cell)? })
         })
         .collect();
     let filter = if line.filter == "none" { String::new() } else { format!(", {}", line.filter) };
     Chart {
         title: format!("{} · {}{filter}", line.task, line.metric),
-        svg: curve(&points, if stepped { "step" } else { "" }),
+        svg: curve(&points, if stepped { place.title() } else { "" }),
+    }
+}
+
+/// How steps lie along the bottom.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum XAxis {
+    Linear,
+    /// Checkpoints that are a factor apart would crowd at the left.
+    Logarithmic,
+}
+
+impl XAxis {
+    /// Logarithmic where half of the checkpoints lie in the first fifth.
+    fn of(steps: impl Iterator<Item = u64>) -> Self {
+        let mut steps: Vec<u64> = steps.collect();
+        steps.sort_unstable();
+        match (steps.get(steps.len() / 2), steps.last()) {
+            (Some(middle), Some(last)) if steps.len() > 2 && *middle < last / 5 => Self::Logarithmic,
+            _ => Self::Linear,
+        }
+    }
+
+    /// Ten steps are added, so that step 0 has a place: a third of a factor of ten before step 10.
+    fn at(self, step: u64) -> f64 {
+        match self {
+            Self::Linear => step as f64,
+            Self::Logarithmic => (step as f64 + 10.0).log10(),
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Linear => "step",
+            Self::Logarithmic => "step (log)",
+        }
     }
 }

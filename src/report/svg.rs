@@ -22,7 +22,7 @@ pub(super) struct Point<'a> {
 pub(super) fn curve(points: &[Point<'_>], x_title: &str) -> String {
     let finite = |value: &f64| value.is_finite();
     let bounds = points.iter().flat_map(|p| [Some(p.cell.value), p.cell.lo, p.cell.hi]).flatten().filter(finite);
-    let Some((low, high)) = range(bounds) else { return String::new() };
+    let Some((low, high)) = scale(bounds) else { return String::new() };
     let Some((first, last)) = range(points.iter().map(|p| p.x)) else { return String::new() };
     let x = |value: f64| LEFT + (value - first) / (last - first) * (WIDTH - LEFT - RIGHT);
     let y = |value: f64| TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM);
@@ -43,7 +43,7 @@ pub(super) fn curve(points: &[Point<'_>], x_title: &str) -> String {
             WIDTH - RIGHT,
             LEFT - 5.0,
             at + 3.5,
-            number(value)
+            tick(value)
         );
     }
     let banded: Vec<(f64, f64, f64)> =
@@ -103,6 +103,23 @@ fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
         std::cmp::Ordering::Equal => Some((low - 0.5, high + 0.5)),
         std::cmp::Ordering::Greater => None,
     }
+}
+
+/// A number beside an axis, without zeros that say nothing.
+fn tick(value: f64) -> String {
+    let text = number(value);
+    if text.contains('.') && !text.contains('e') {
+        text.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        text
+    }
+}
+
+/// The whole of 0 to 1 for proportions that move by more than a third of it, so that curves side by side compare.
+fn scale(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
+    let (low, high) = range(values)?;
+    let whole = low >= 0.0 && high <= 1.0 && high - low > 1.0 / 3.0;
+    Some(if whole { (0.0, 1.0) } else { (low, high) })
 }
 
 /// The label of the point at this end of the axis.

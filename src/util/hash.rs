@@ -14,21 +14,38 @@ pub fn fingerprint(bytes: &[u8]) -> String {
 
 /// `blake3:<64 hex digits>` of a file's content.
 pub fn fingerprint_file(path: &Path) -> Result<String> {
-    let mut file = std::fs::File::open(path).map_err(|e| Error::io("open", path, &e))?;
     let mut hasher = blake3::Hasher::new();
+    each_piece(path, |piece| {
+        hasher.update(piece);
+    })?;
+    Ok(format!("blake3:{}", hasher.finalize().to_hex()))
+}
+
+/// Lower-case hexadecimal SHA-256 of a file's content.
+pub fn sha256_hex_of_file(path: &Path) -> Result<String> {
+    let mut hasher = Sha256::new();
+    each_piece(path, |piece| hasher.update(piece))?;
+    Ok(hex(&hasher.finalize()))
+}
+
+fn each_piece(path: &Path, mut take: impl FnMut(&[u8])) -> Result<()> {
+    let mut file = std::fs::File::open(path).map_err(|e| Error::io("open", path, &e))?;
     let mut buffer = vec![0u8; 1 << 20];
     loop {
-        let read = file.read(&mut buffer).map_err(|e| Error::io("read", path, &e))?;
-        if read == 0 {
-            return Ok(format!("blake3:{}", hasher.finalize().to_hex()));
+        match file.read(&mut buffer).map_err(|e| Error::io("read", path, &e))? {
+            0 => return Ok(()),
+            read => take(&buffer[..read]),
         }
-        hasher.update(&buffer[..read]);
     }
 }
 
 /// Lower-case hexadecimal SHA-256, as lm-evaluation-harness writes its hashes.
 pub fn sha256_hex(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}"))
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(digest: &[u8]) -> String {
+    digest.iter().fold(String::with_capacity(2 * digest.len()), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
 /// A seed for a random stream, from any number of parts. Parts are length-prefixed, so that no two lists collide.

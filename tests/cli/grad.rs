@@ -147,3 +147,32 @@ fn a_set_has_the_checkpoints_names_and_says_what_it_is_worth() {
     assert_eq!(again.code, 2, "a file that is there is not written over: {}", again.out);
     assert_eq!(read("target.safetensors"), bytes);
 }
+
+#[test]
+fn documents_of_a_corpus_have_gradients_too() {
+    let bench = Bench::new();
+    let line = |source: &str, id: usize, text: &str| {
+        format!("{{\"source\": \"{source}\", \"id\": \"{id}\", \"text\": \"{text}\"}}\n")
+    };
+    let lines = line("a", 1, "Alder is where") + &line("b", 2, "Brook is where Bena") + &line("a", 3, "Cliff is");
+    bench.write("corpus.jsonl", lines);
+    let checkpoint = example(700);
+    let checkpoint = checkpoint.to_str().unwrap();
+    for (out, more, ids) in [
+        ("all", &[][..], &["a/1", "b/2", "a/3"][..]),
+        ("a", &["--task", "a"], &["a/1", "a/3"]),
+        ("one", &["--limit", "1"], &["a/1", "b/2"]),
+    ] {
+        let made = bench.veval(&collect("corpus.jsonl", checkpoint, out, more));
+        assert_eq!(made.code, 0, "{}", made.err);
+        assert!(made.err.contains("peak memory"), "{}", made.err);
+        let items = bench.read(&format!("{out}/items.jsonl"));
+        let found: Vec<String> = items
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(found, ids);
+    }
+    let unknown = bench.veval(&collect("corpus.jsonl", checkpoint, "none", &["--task", "c"]));
+    assert!(unknown.code == 2 && unknown.err.contains("a, b"), "{}", unknown.err);
+}

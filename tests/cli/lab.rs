@@ -127,6 +127,27 @@ fn training_goes_on_from_a_checkpoint_with_moments_to_the_same_bytes() {
 }
 
 #[test]
+fn the_moments_of_a_checkpoint_scale_its_gradients() {
+    let bench = lab(PLAN);
+    assert_eq!(train(&bench, "a", &[]).code, 0);
+    let collect = |out: &str, more: &[&str]| {
+        let command = ["grad", "collect", "corpus.jsonl", "a/step8", "--proj-dim", "2", "--out", out, "--limit", "3"];
+        let ran = bench.veval(&[&command, more].concat());
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        serde_json::from_str::<serde_json::Value>(&bench.read(&format!("{out}/index.json"))).unwrap()
+    };
+    let scaled = collect("adam", &["--moments", "a/step8/moments.safetensors"]);
+    assert_eq!(scaled["normalizer"]["kind"], "adam");
+    assert_eq!(collect("plain", &[])["normalizer"]["kind"], "none");
+    let rows = |out: &str| std::fs::read(bench.path(out).join("grads-00000.safetensors")).unwrap();
+    assert!(rows("adam") != rows("plain"));
+    let other = ["grad", "collect", "corpus.jsonl", "a/step8", "--out", "b", "--moments", "a/step8/model.safetensors"];
+    let refused = bench.veval(&other);
+    assert!(refused.code == 2 && refused.err.contains("veval.moments/1"), "{}", refused.err);
+    assert!(!bench.path("b").exists());
+}
+
+#[test]
 fn the_loss_falls_and_a_mixture_is_kept() {
     let bench = lab(&PLAN.replace("steps = 24", "steps = 60\nmixture = \"mixture.json\""));
     let source = |name: &str, share: f64| format!("{{\"name\": \"{name}\", \"q\": {share}}}");

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use veval::feedback::moments::{Optimizer, ParameterMoments, SecondMoment};
 use veval::feedback::{
-    Collect, Direction, Directions, Gathered, Projection, Projector, Scale, Side, Signs, Target, collect, module_of,
-    rademacher,
+    Collect, Direction, Directions, Gathered, Projection, Projector, Rule, Scale, Side, Signs, Target, collect,
+    module_of, precondition, rademacher,
 };
 use veval::kernels::View;
 use veval::kernels::cpu::Cpu;
@@ -206,4 +207,58 @@ fn directions_of_another_model_are_refused_whole() {
     ]);
     let error = Directions::new(&model.decoder, &[&direction]).err().unwrap().to_string();
     assert!(error.contains(name) && error.contains("model.none.weight"), "{error}");
+}
+
+/// Second moments that differ from entry to entry, and are no optimizer's.
+fn moments(shape: &[usize], optimizer: Optimizer) -> ParameterMoments {
+    let squares = |count: usize| (0..count).map(|at| ((at * 37 + 11) % 101) as f32 * 1e-4 + 1e-6).collect();
+    let count: usize = shape.iter().product();
+    let second = match (optimizer, shape) {
+        (Optimizer::Adafactor, [.., rows, columns]) => {
+            SecondMoment::Factored { rows: squares(count / columns), columns: squares(count / rows) }
+        }
+        _ => SecondMoment::Full(squares(count)),
+    };
+    ParameterMoments { optimizer, shape: shape.to_vec(), step: 7, second, first: None }
+}
+
+#[test]
+fn what_an_optimizer_makes_of_gradients_is_projected_for_every_family() {
+    let projection = Projection { dim: 4, scale: Scale::Jl, signs: Signs::Philox };
+    for optimizer in [Optimizer::Adam { beta1: 0.9, beta2: 0.99, eps: 1e-6 }, Optimizer::Adafactor] {
+        for (name, path) in cases() {
+            let tokens = expected(&path).tokens;
+            let items = items(&tokens);
+            let model = open(&path, Tape::new(Cpu::new(veval::kernels::cpu::Isa::best(), 2)));
+            let decoder = &model.decoder;
+            let stored = decoder.leaves().parameters();
+            let read = |parameter: &str| Ok(Some(moments(stored[parameter].0, optimizer)));
+            let projector = Projector::preconditioned(decoder, |_| true, projection, &read).unwrap();
+            let ours = projector.project(&items, MEMORY).unwrap();
+            let inverted: BTreeMap<&str, bool> = decoder
+                .leaves()
+                .sources()
+                .iter()
+                .map(|source| (source.name.as_str(), matches!(source.view, View::Columns { .. })))
+                .collect();
+            for (index, item) in items.iter().enumerate() {
+                let mut weights = WeightGradients::new(decoder, |_| true, Summed::Pass);
+                let reach = Reach { memory: MEMORY, ..Reach::default() };
+                decoder.reverse(std::slice::from_ref(item), reach, &mut weights).unwrap();
+                let mut whole = weights.into_parameters().unwrap();
+                for (module, values) in projector.modules().iter().zip(ours.item(index).chunks(16)) {
+                    let full = whole.keys().find(|key| key.ends_with(".weight") && module_of(key) == module.name);
+                    let full = full.unwrap_or_else(|| panic!("{name}: no parameter of {}", module.name)).clone();
+                    let gradient = whole.get_mut(&full).unwrap();
+                    precondition(&mut gradient.values, &moments(&gradient.shape, optimizer), Rule::Optimizer).unwrap();
+                    let wanted = projected(&module.name, gradient, inverted[full.as_str()], projection);
+                    let scale = wanted.iter().fold(1e-3f32, |max, value| max.max(value.abs()));
+                    let off = wanted.iter().zip(values).map(|(a, b)| (a - b).abs() / scale).fold(0.0, f32::max);
+                    assert!(off < 1e-4, "{name}, {optimizer:?}: {} of item {index} is off by {off}", module.name);
+                }
+            }
+            let alone = projector.project(&items[1..2], 0).unwrap();
+            assert_eq!(alone.item(0), ours.item(1), "{name}");
+        }
+    }
 }

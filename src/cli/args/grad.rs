@@ -39,6 +39,8 @@ DIR/index.json says what the rows are, DIR/items.jsonl of which items, DIR/grads
 
 Examples:
   veval grad collect suites/core.toml ckpts/step1000 --data-dir data --task gsm8k --out grads/gsm8k
+  veval grad collect corpus.jsonl.gz ckpts/step1000 --proj-dim 16 --out grads/corpus
+  veval grad collect corpus.jsonl.gz ckpts/step1000 --moments ckpts/step1000/optimizer.pt --out grads/adam
   veval grad collect my.toml ckpts/step1000 --params 'last:2' --proj-dim 8 --out grads/last")]
 pub(in crate::cli) struct GradCollectArguments {
     #[command(flatten)]
@@ -49,6 +51,10 @@ pub(in crate::cli) struct GradCollectArguments {
     /// Numbers of each side: a linear map takes N x N
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = projection)]
     pub proj_dim: usize,
+    /// An optimizer's moments: a gradient is what it would make of it. `moments.safetensors`, or an `optimizer.pt` of
+    /// Adam, AdamW or Adafactor
+    #[arg(long, value_name = "FILE")]
+    pub moments: Option<PathBuf>,
     /// What the random signs are divided by
     #[arg(long, value_enum, default_value_t = ScaleName::Jl)]
     pub scale: ScaleName,
@@ -63,7 +69,8 @@ pub(in crate::cli) struct GradCollectArguments {
 /// Whose gradients, of what.
 #[derive(Debug, Args)]
 pub(in crate::cli) struct GradItems {
-    /// The suite, a TOML file
+    /// A suite, or documents: JSON lines with source, id and text (.jsonl, .jsonl.gz)
+    #[arg(value_name = "SUITE")]
     pub suite: PathBuf,
     /// A checkpoint: a folder, a GGUF file, base+adapter, or an address such as hf://model/owner/name@revision
     #[arg(value_name = "CKPT")]
@@ -78,10 +85,10 @@ pub(in crate::cli) struct GradItems {
     /// Folder with local copies of public data sets
     #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Only this task, group or subset (may be given several times)
+    /// Only this task, group or subset, or this source of documents (may be given several times)
     #[arg(long = "task", value_name = "NAME")]
     pub tasks: Vec<String>,
-    /// Only the first N items of each task
+    /// Only the first N items of each task, or documents of each source
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
     /// Threads [default: all cores]

@@ -11,15 +11,15 @@ pub(super) struct Stretch<'a> {
     pub before: Vec<f64>,
     /// Tokens of each source that earlier stages see.
     pub seen: Vec<f64>,
-    pub tokens: f64,
-    /// Tokens of the stages after it, in which floors must be met too.
-    pub later_tokens: f64,
+    /// Tokens from its start to the end of the run.
+    pub tokens_left: f64,
     pub floor: f64,
 }
 
 impl Stretch<'_> {
-    /// The bounds: a floor for each source that had a share; a cap such that all stages together see a source's tokens at most
-    /// `max_repeat` times, with the floors of later stages set aside. A source without a share before stays without.
+    /// The bounds: a floor for each source that had a share, and a cap such that the source's tokens are seen at most
+    /// `max_repeat` times if the stage lasted to the end of the run. So a stage that ends earlier leaves enough of every source
+    /// for later ones to keep its shares, and no cap drives them away from it. A source without a share before stays without.
     ///
     /// # Errors
     /// All of: a floor above the cap, floors that sum to more than 1, caps that sum to less.
@@ -44,13 +44,14 @@ impl Stretch<'_> {
             problems.push(Diagnostic::new(message).at("floor").help("lower the floor, or join sources"));
         }
         if caps < 1.0 {
-            let usable: f64 = high.iter().map(|cap| cap * self.tokens).sum();
+            let usable: f64 = high.iter().map(|cap| cap * self.tokens_left).sum();
             let message = format!(
-                "expected sources with {:.0} tokens for the stage, found {usable:.0} (available tokens times max_repeat, \
+                "expected sources with {:.0} tokens for the rest of the run, found {usable:.0} (available tokens times max_repeat, \
                  less what earlier stages see): caps sum to {caps:.4}, not 1",
-                self.tokens
+                self.tokens_left
             );
-            problems.push(Diagnostic::new(message).at("max_repeat").help("allow more repeats, or train on fewer tokens"));
+            problems
+                .push(Diagnostic::new(message).at("max_repeat").help("allow more repeats, or train on fewer tokens"));
         }
         Error::check(problems)?;
         Ok(Region { before: self.before, low, high })
@@ -59,8 +60,8 @@ impl Stretch<'_> {
     fn cap(&self, source: usize) -> f64 {
         let supply = &self.supplies[source];
         let Some(available) = supply.available_tokens else { return 1.0 };
-        let left = available * supply.max_repeat - self.seen[source] - self.floor * self.later_tokens;
-        (left / self.tokens).clamp(0.0, 1.0)
+        let left = available * supply.max_repeat - self.seen[source];
+        (left / self.tokens_left).clamp(0.0, 1.0)
     }
 
     fn floor_above_cap(&self, source: usize, floor: f64, cap: f64) -> Diagnostic {

@@ -69,9 +69,10 @@ impl DocumentCopies {
                 (rule.strength * score).exp().clamp(rule.least, rule.most)
             })
             .collect();
-        let whole = documents.iter().zip(&expected).map(|(document, expected)| {
-            (expected + chance(rule.seed, &document.name)).floor() as i16
-        });
+        let whole = documents
+            .iter()
+            .zip(&expected)
+            .map(|(document, expected)| (expected + chance(rule.seed, &document.name)).floor() as i16);
         let whole = whole.collect();
         Ok(Self { names: documents.iter().map(|document| document.name.clone()).collect(), expected, whole })
     }
@@ -118,7 +119,8 @@ fn check(documents: &[DocumentValue], rule: CopyRule) -> Result<()> {
         problems.push(Diagnostic::new(format!("expected a strength of at least 0, found {strength}")).at("strength"));
     }
     if !(0.0 <= least && least <= most && most < MAX_COPIES) {
-        let message = format!("expected copies from 0 up to a larger number below {MAX_COPIES}, found {least} to {most}");
+        let message =
+            format!("expected copies from 0 up to a larger number below {MAX_COPIES}, found {least} to {most}");
         problems.push(Diagnostic::new(message).at("copies"));
     }
     for document in documents.iter().filter(|document| !document.value.is_finite()) {

@@ -90,7 +90,9 @@ impl Curriculum {
         for (number, source) in file.sources.iter().enumerate() {
             if let Some(tokens) = source.available_tokens.filter(|tokens| !(tokens.is_finite() && *tokens >= 0.0)) {
                 let message = format!("expected a number of tokens of at least 0, found {tokens}");
-                problems.push(Diagnostic::new(message).at(format!("sources[{number}] ({}), available_tokens", source.name)));
+                problems.push(
+                    Diagnostic::new(message).at(format!("sources[{number}] ({}), available_tokens", source.name)),
+                );
             }
         }
         Error::check(problems)?;
@@ -111,7 +113,7 @@ impl Curriculum {
 
     /// Tokens of each source that are seen before a token.
     pub fn seen(&self, start_tokens: u64) -> Vec<f64> {
-        let end = self.run.first_sequence(start_tokens);
+        let end = self.run.first_sequence(start_tokens).min(self.run.sequences());
         let mut seen = vec![0.0; self.supplies.len()];
         for (number, stage) in self.stages.iter().enumerate() {
             let next = self.stages.get(number + 1).map_or(u64::MAX, |next| self.run.first_sequence(next.start_tokens));

@@ -33,9 +33,9 @@ pub use curriculum::{Run, StageUpdate};
 pub use update::{Mixed, MixedSource, MixedStage, Rule, update};
 pub use value::SourceValue;
 
-
-
-
-
-
-
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_property;
+#[cfg(test)]
+mod tests_update;

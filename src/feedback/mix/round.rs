@@ -1,5 +1,7 @@
 //! Shares as whole sequences, by largest remainders within bounds.
 
+use std::cmp::Ordering;
+
 /// Bounds in sequences may be missed by this much: `0.1 * 50` is not always 5.
 const SLACK: f64 = 1e-9;
 
@@ -33,22 +35,21 @@ impl WholeBounds {
             .collect();
         // How much more a source should have; of equals the first.
         let missing = |counts: &[u64], source: usize| wanted[source] - counts[source] as f64;
+        let order = |counts: &[u64], a: usize, b: usize| missing(counts, a).total_cmp(&missing(counts, b));
         loop {
-            let dealt: u64 = counts.iter().sum();
             let sources = 0..counts.len();
-            let next = if dealt < sequences {
-                let able = sources.filter(|&source| counts[source] < self.high[source]);
-                able.rev().max_by(|&a, &b| missing(&counts, a).total_cmp(&missing(&counts, b)))
-            } else if dealt > sequences {
-                let able = sources.filter(|&source| counts[source] > self.low[source]);
-                able.min_by(|&a, &b| missing(&counts, a).total_cmp(&missing(&counts, b)))
-            } else {
-                return counts;
-            };
-            match next {
-                Some(source) if dealt < sequences => counts[source] += 1,
-                Some(source) => counts[source] -= 1,
-                None => return counts,
+            match counts.iter().sum::<u64>().cmp(&sequences) {
+                Ordering::Equal => return counts,
+                Ordering::Less => {
+                    let able = sources.rev().filter(|&source| counts[source] < self.high[source]);
+                    let Some(source) = able.max_by(|&a, &b| order(&counts, a, b)) else { return counts };
+                    counts[source] += 1;
+                }
+                Ordering::Greater => {
+                    let able = sources.filter(|&source| counts[source] > self.low[source]);
+                    let Some(source) = able.min_by(|&a, &b| order(&counts, a, b)) else { return counts };
+                    counts[source] -= 1;
+                }
             }
         }
     }

@@ -59,7 +59,8 @@ impl Region {
             self.before.iter().zip(values).map(|(before, value)| before.ln() + eta * value).collect();
         let mut shares = self.low.clone();
         let mut free: Vec<usize> = (0..shares.len()).filter(|&source| self.high[source] > self.low[source]).collect();
-        let mut rest = 1.0 - (0..shares.len()).filter(|source| !free.contains(source)).map(|s| self.low[s]).sum::<f64>();
+        let mut rest =
+            1.0 - (0..shares.len()).filter(|source| !free.contains(source)).map(|s| self.low[s]).sum::<f64>();
         // Each round fixes a source or is the last. Of the sources beyond a bound only those of the side that is beyond by
         // more are fixed: filling up moves the others towards their bound or past it again, never away from this one.
         while !free.is_empty() {
@@ -135,8 +136,11 @@ pub(super) fn divergence(shares: &[f64], before: &[f64]) -> f64 {
         if change.abs() < 1e-4 {
             // The series of (1 + x) ln (1 + x) - x.
             before * change * change * (0.5 - change / 6.0 + change * change / 12.0)
-        } else {
+        } else if change > -0.5 {
             before * ((1.0 + change) * change.ln_1p() - change)
+        } else {
+            // A share may be too small for `change` to differ from -1.
+            share * (share / before).ln() - share + before
         }
     };
     shares.iter().zip(before).map(term).sum()

@@ -136,20 +136,15 @@ fn check(previous: &MixtureFile, run: Run, stages: &[StageUpdate], rule: Rule) -
         }
         let known: BTreeSet<&str> = previous.sources.iter().map(|source| source.name.as_str()).collect();
         for name in stage.values.keys().filter(|name| !known.contains(name.as_str())) {
-            let near = nearest(name, known.iter().copied()).map_or(String::new(), |near| format!("; did you mean {near:?}?"));
+            let near =
+                nearest(name, known.iter().copied()).map_or(String::new(), |near| format!("; did you mean {near:?}?"));
             expect(false, &place, format!("expected values of the mixture's sources, found one of {name:?}{near}"));
         }
     }
     Error::check(problems)
 }
 
-fn solve(
-    curriculum: &Curriculum,
-    run: Run,
-    stage: &StageUpdate,
-    end: Option<u64>,
-    rule: Rule,
-) -> Result<MixedStage> {
+fn solve(curriculum: &Curriculum, run: Run, stage: &StageUpdate, end: Option<u64>, rule: Rule) -> Result<MixedStage> {
     let length = run.sequence_length as f64;
     let last = end.map_or(run.sequences(), |end| run.first_sequence(end));
     let sequences = last - run.first_sequence(stage.start_tokens);
@@ -162,8 +157,7 @@ fn solve(
         supplies: &curriculum.supplies,
         before: before.clone(),
         seen: seen.clone(),
-        tokens: sequences as f64 * length,
-        later_tokens: (run.sequences() - last) as f64 * length,
+        tokens_left: (run.sequences() - run.first_sequence(stage.start_tokens)) as f64 * length,
         floor: rule.floor,
     };
     let region = stretch.region()?;
@@ -172,34 +166,30 @@ fn solve(
     let shrunk: Vec<f64> = values.iter().map(|value| value.shrunk()).collect();
     let ceiling = ceiling(&before, &values, rule.limit);
     let (solved, counts) = in_whole_sequences(&region, &shrunk, rule.limit, ceiling, sequences)?;
-    let intervals = intervals(&region, &values, rule.limit, ceiling, &solved.shares, rule.seed);
-
-    let bindings = bindings(curriculum, &region, &values, &seen, &solved, rule);
-    let sources = counts.iter().zip(intervals).enumerate().map(|(source, (&count, (low, high)))| {
-        let share = count as f64 / sequences as f64;
+    let shares: Vec<f64> = counts.iter().map(|&count| count as f64 / sequences as f64).collect();
+    let intervals = intervals(&region, &values, rule.limit, ceiling, &shares, rule.seed);
+    let sources = counts.iter().zip(intervals).enumerate().map(|(source, (&count, interval))| {
         let supply = &curriculum.supplies[source];
         let tokens = seen[source] + count as f64 * length;
         MixedSource {
             name: supply.name.clone(),
             before: before[source],
-            share,
-            interval: (low.min(share), high.max(share)),
+            share: shares[source],
+            interval,
             sequences: count,
             value: values[source],
             shrunk: shrunk[source],
             repeat: supply.available_tokens.filter(|available| *available > 0.0).map(|available| tokens / available),
         }
     });
-    let sources: Vec<MixedSource> = sources.collect();
-    let shares: Vec<f64> = sources.iter().map(|source| source.share).collect();
     Ok(MixedStage {
         name: stage.name.clone(),
         start_tokens: stage.start_tokens,
         sequences,
         eta: solved.eta,
         divergence: divergence(&shares, &before),
-        bindings,
-        sources,
+        bindings: bindings(curriculum, &region, &values, &seen, &solved, rule),
+        sources: sources.collect(),
     })
 }
 
@@ -288,7 +278,9 @@ fn bindings(
             found.push(Binding::Absent { source: name });
         } else if region.low[source] > 0.0 && share <= region.low[source] + AT_BOUND {
             found.push(Binding::Floor { source: name, share });
-        } else if let Some(available_tokens) = supply.available_tokens.filter(|_| share >= region.high[source] - AT_BOUND) {
+        } else if let Some(available_tokens) =
+            supply.available_tokens.filter(|_| share >= region.high[source] - AT_BOUND)
+        {
             let (max_repeat, seen_tokens) = (supply.max_repeat, seen[source]);
             found.push(Binding::Repeats { source: name, share, max_repeat, available_tokens, seen_tokens });
         }
@@ -306,7 +298,10 @@ fn file(previous: &MixtureFile, run: Run, curriculum: &Curriculum, mixed: &[Mixe
         q_hi: Some(source.interval.1),
         w: Some(source.share),
         max_repeat: Some(curriculum.supplies[number].max_repeat),
-        implied_repeat: record.available_tokens.filter(|available| *available > 0.0).map(|tokens| seen[number] / tokens),
+        implied_repeat: record
+            .available_tokens
+            .filter(|available| *available > 0.0)
+            .map(|tokens| seen[number] / tokens),
         value: Some(source.value.value),
         value_se: Some(source.value.error),
         ..record.clone()

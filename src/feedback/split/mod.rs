@@ -30,3 +30,4 @@ mod tests_property;
 
 pub use grams::{GRAM_WORDS, Overlap, SealedGrams};
 pub use sides::{Declared, FeedbackItem, OwnFields, Refused, SealedItem, Side, Split};
+pub(super) use words::words;

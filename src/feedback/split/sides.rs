@@ -1,6 +1,6 @@
 //! The side of each item, and what may leave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::grams::{ItemGrams, Overlap, SealedGrams};
 use crate::diag::Diagnostic;
@@ -171,8 +171,8 @@ impl Split {
     /// # Errors
     /// Every other one.
     pub fn check_feedback(&self, task: &str, ids: &[String]) -> Result<()> {
-        let allowed: BTreeMap<&str, ()> =
-            self.feedback.iter().filter(|item| item.task == task).map(|item| (item.id.as_str(), ())).collect();
+        let allowed: BTreeSet<&str> =
+            self.feedback.iter().filter(|item| item.task == task).map(|item| item.id.as_str()).collect();
         let sealed = |id: &str| self.sealed.iter().any(|item| item.task == task && item.id == id);
         let refused = |id: &str| self.refused.iter().any(|item| item.task == task && item.id == id);
         let problem = |id: &String| {
@@ -185,7 +185,7 @@ impl Split {
                 .at(format!("task {task}, item {id}"))
                 .help("build the feedback set anew from this suite")
         };
-        Error::check(ids.iter().filter(|id| !allowed.contains_key(id.as_str())).map(problem).collect())
+        Error::check(ids.iter().filter(|id| !allowed.contains(id.as_str())).map(problem).collect())
     }
 }
 

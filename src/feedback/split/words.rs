@@ -26,7 +26,7 @@ const FULL_WIDTH: (char, char) = ('\u{ff01}', '\u{ff5e}');
 const FULL_WIDTH_SHIFT: u32 = 0xfee0;
 
 /// Runs of letters and digits in lower case, in order.
-pub(super) fn words(text: &str) -> Vec<String> {
+pub(in crate::feedback) fn words(text: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word = String::new();
     for c in text.chars().map(narrow) {

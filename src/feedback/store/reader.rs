@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 
 use super::header::{Header, Layout};
 use super::index::Index;
-use super::{bergson, shard, writer};
+use super::{bergson, shard};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::kernels::cpu::Isa;
+use crate::util::hash;
 
 /// A store, or an index of Bergson's, open for reading.
 #[derive(Debug)]
@@ -119,7 +120,7 @@ impl GradStore {
         let mut problems = Vec::new();
         for record in self.index.iter().flat_map(|index| &index.shards) {
             let path = self.folder.join(&record.file);
-            let found = writer::sha256_file(&path)?;
+            let found = hash::sha256_hex_of_file(&path)?;
             if !found.eq_ignore_ascii_case(&record.sha256) {
                 let message = format!("expected sha256 {}, found {found}", record.sha256);
                 problems.push(Diagnostic::new(message).in_file(path).help("the shard was damaged; copy it again"));

@@ -154,7 +154,7 @@ fn repaired(folder: &Path, mut index: Index) -> Result<Index> {
     let problems = earlier.iter().filter_map(|record| check(record).err()).flat_map(Error::into_diagnostics);
     let problems: Vec<Diagnostic> = problems.collect();
     Error::check(problems).map_err(|error| error.help("copy the shard again, or collect into another folder"))?;
-    let whole = check(last).is_ok() && sha256_file(&folder.join(&last.file))? == last.sha256;
+    let whole = check(last).is_ok() && hash::sha256_hex_of_file(&folder.join(&last.file))? == last.sha256;
     if !whole {
         index.rows = last.row_start;
         index.shards.pop();
@@ -162,15 +162,6 @@ fn repaired(folder: &Path, mut index: Index) -> Result<Index> {
         index.write(folder)?;
     }
     Ok(index)
-}
-
-/// SHA-256 of a file that is read in pieces.
-pub(super) fn sha256_file(path: &Path) -> Result<String> {
-    use sha2::Digest;
-    let mut file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
-    let mut hasher = sha2::Sha256::new();
-    std::io::copy(&mut file, &mut hasher).map_err(|e| Error::io("read", path, &e))?;
-    Ok(hasher.finalize().iter().fold(String::with_capacity(64), |hex, byte| hex + &format!("{byte:02x}")))
 }
 
 /// Whether there are shards that no index says anything about: somebody's, or of a store that lost its index.

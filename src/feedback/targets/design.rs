@@ -101,9 +101,10 @@ pub fn design(tokens: &[TokenSlopes], alpha_max: f64) -> Result<Design> {
         crossed = crossed.zip(token.crossed()).map(|(sum, gain)| sum + alpha_max * gain);
         let moved = alpha_max > 0.0 && gain > 0.0;
         shifted += usize::from(moved);
-        targets.push(match moved {
-            true => SoftTarget::mixed(token.truth, alpha_max, &[(choice.id, 1.0)])?,
-            false => SoftTarget::one_hot(token.truth),
+        targets.push(if moved {
+            SoftTarget::mixed(token.truth, alpha_max, &[(choice.id, 1.0)])?
+        } else {
+            SoftTarget::one_hot(token.truth)
         });
     }
     let count = tokens.len() as f64;
@@ -118,8 +119,8 @@ fn problem(token: &TokenSlopes) -> Option<String> {
     }
     let mut ids: Vec<u32> = token.candidates.iter().map(|candidate| candidate.id).collect();
     ids.sort_unstable();
-    if let Some(pair) = ids.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Some(format!("expected different candidates, found token {} twice", pair[0]));
+    if let Some([id, _]) = ids.array_windows().find(|[one, other]| one == other) {
+        return Some(format!("expected different candidates, found token {id} twice"));
     }
     let truth = token.truth;
     ids.binary_search(&truth)

@@ -55,8 +55,8 @@ impl SoftTarget {
     pub fn from_parts(ids: Vec<u32>, probabilities: Vec<f32>) -> Result<Self> {
         let mut sorted = ids.clone();
         sorted.sort_unstable();
-        if let Some(pair) = sorted.windows(2).find(|pair| pair[0] == pair[1]) {
-            return Err(Error::bad(format!("expected different tokens in a target, found {} twice", pair[0])));
+        if let Some([id, _]) = sorted.array_windows().find(|[one, other]| one == other) {
+            return Err(Error::bad(format!("expected different tokens in a target, found {id} twice")));
         }
         let sum: f64 = probabilities.iter().copied().map(f64::from).sum();
         let sound = probabilities.iter().all(|probability| (0.0..=1.0).contains(probability));

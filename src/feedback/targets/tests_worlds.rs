@@ -209,9 +209,10 @@ fn designed_targets_teach_what_the_feedback_asks() {
             let mut weights = world.weights.clone();
             for _ in 0..20 {
                 let down = loss_and_gradient(&weights, &world.feedback, &feedback).1;
-                let targets = match designed {
-                    true => design(&slopes(&world.stream, &down, None), 0.5).unwrap().targets,
-                    false => one_hot(&world.stream),
+                let targets = if designed {
+                    design(&slopes(&world.stream, &down, None), 0.5).unwrap().targets
+                } else {
+                    one_hot(&world.stream)
                 };
                 let step = loss_and_gradient(&weights, &world.stream, &targets).1;
                 weights = stepped(&weights, &step, 0.05);

@@ -1,0 +1,144 @@
+//! Matrices as numpy keeps them, read a block of rows at a time.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+
+const MAGIC: &[u8; 6] = b"\x93NUMPY";
+/// numpy itself writes about a hundred.
+const MOST_HEAD: usize = 1 << 16;
+const BLOCK_BYTES: usize = 4 << 20;
+
+/// Element types that are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NpyElement {
+    F32,
+    F64,
+}
+
+impl NpyElement {
+    fn bytes(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+}
+
+/// An open file whose head was checked: it holds as many elements as it says.
+#[derive(Debug)]
+pub struct NpyFile {
+    path: PathBuf,
+    file: File,
+    start: u64,
+    element: NpyElement,
+    rows: usize,
+    width: usize,
+}
+
+impl NpyFile {
+    /// # Errors
+    /// Other files; other elements than little-endian f4 and f8; other shapes than `[n, d]`; columns side by side
+    /// (`fortran_order`); a size that is not the shape's.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
+        let size = file.metadata().map_err(|e| Error::io("read the size of", path, &e))?.len();
+        let (start, text) = head(&file, size)
+            .map_err(|e| Error::io("read", path, &e))?
+            .ok_or_else(|| Error::bad("expected an array of numpy (.npy), found another file").in_file(path))?;
+        let bad = |wanted: &str, found: &str| Error::bad(format!("expected {wanted}, found {found}")).in_file(path);
+        let element = match field(&text, "descr").unwrap_or_default() {
+            "'<f4'" => NpyElement::F32,
+            "'<f8'" => NpyElement::F64,
+            other => {
+                let help = "save it with array.astype('<f4')";
+                return Err(
+                    bad("numbers of type '<f4' or '<f8'", if other.is_empty() { "none" } else { other }).help(help)
+                );
+            }
+        };
+        if field(&text, "fortran_order") != Some("False") {
+            return Err(bad("rows one after the other", "columns").help("save it with numpy.ascontiguousarray(array)"));
+        }
+        let shape = field(&text, "shape").unwrap_or_default();
+        let lengths = shape.trim_start_matches('(').trim_end_matches(')').split(',').map(str::trim);
+        let lengths: Option<Vec<usize>> =
+            lengths.filter(|text| !text.is_empty()).map(|text| text.parse().ok()).collect();
+        let Some(&[rows, width]) = lengths.as_deref() else { return Err(bad("a shape (n, d)", shape)) };
+        let wanted = rows.checked_mul(width).and_then(|count| count.checked_mul(element.bytes()));
+        if wanted.is_none_or(|wanted| wanted as u64 != size - start) || width == 0 {
+            let found = format!("{} bytes", size - start);
+            return Err(bad(&format!("the numbers of an array of shape {shape}"), &found).help("the file is cut short"));
+        }
+        Ok(Self { path: path.to_path_buf(), file, start, element, rows, width })
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    pub fn element(&self) -> NpyElement {
+        self.element
+    }
+
+    /// Hands on one row after the other.
+    ///
+    /// # Errors
+    /// What the disk says, and what `row` says.
+    pub fn for_each_row(&self, mut row: impl FnMut(usize, &[f64]) -> Result<()>) -> Result<()> {
+        let bytes = self.width * self.element.bytes();
+        let block = (BLOCK_BYTES / bytes).max(1);
+        let (mut buffer, mut values) = (Vec::new(), Vec::with_capacity(self.width));
+        for first in (0..self.rows).step_by(block) {
+            buffer.resize(block.min(self.rows - first) * bytes, 0u8);
+            let read = self.file.read_exact_at(&mut buffer, self.start + (first * bytes) as u64);
+            read.map_err(|e| Error::io("read", &self.path, &e))?;
+            for (number, bytes) in (first..).zip(buffer.chunks_exact(bytes)) {
+                values.clear();
+                match self.element {
+                    NpyElement::F32 => {
+                        values.extend(bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))));
+                    }
+                    NpyElement::F64 => values.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b))),
+                }
+                row(number, &values)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the elements begin, and the text about them; none for another file.
+fn head(file: &File, size: u64) -> std::io::Result<Option<(u64, String)>> {
+    let mut first = [0u8; 12];
+    if size < first.len() as u64 {
+        return Ok(None);
+    }
+    file.read_exact_at(&mut first, 0)?;
+    let (start, length) = match (&first[..6] == MAGIC, first[6]) {
+        (true, 1) => (10, usize::from(u16::from_le_bytes([first[8], first[9]]))),
+        (true, 2 | 3) => (12, u32::from_le_bytes([first[8], first[9], first[10], first[11]]) as usize),
+        _ => return Ok(None),
+    };
+    let end = start + length as u64;
+    if length > MOST_HEAD || end > size {
+        return Ok(None);
+    }
+    let mut text = vec![0u8; length];
+    file.read_exact_at(&mut text, start)?;
+    Ok(String::from_utf8(text).ok().map(|text| (end, text)))
+}
+
+/// The value of a key of the dictionary that the head is: `{'descr': '<f4', 'fortran_order': False, 'shape': (2, 3), }`.
+fn field<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(&format!("'{key}'"))?;
+    let value = rest.trim_start().strip_prefix(':')?.trim_start();
+    let end = if value.starts_with('(') { value.find(')')? + 1 } else { value.find([',', '}'])? };
+    Some(value[..end].trim())
+}
