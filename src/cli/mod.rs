@@ -9,6 +9,7 @@ mod data;
 mod diagnostics;
 mod downloads;
 mod export;
+mod feedback;
 mod gc;
 mod grad;
 mod grad_store;
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
         Verb::Import(options) => import::import(options),
         Verb::Export(options) => export::export(options),
         Verb::Grad(options) => grad::grad(options),
+        Verb::Feedback(options) => feedback::feedback(options),
         Verb::Lab(options) => lab::lab(options),
         Verb::Report(options) => report::report(options),
         Verb::List(options) => list::list(options),

@@ -4,20 +4,28 @@
 //! right answers ─► collect ─► one reverse pass a batch ─► Projector ─► store: a row of numbers for each item
 //!                                     └─► whole gradients ─► gradset: means, Fisher, low rank, by parameter name
 //! documents ─► one reverse pass a batch ─► Directions: inner products with whole gradients, none of which is built
+//!     └─► value: what each document is worth to each target ─► mix: new shares and copies ─► trainers: their files
+//! items ─► split: feedback or sealed, for ever;  geometry: whose gradients agree;  targets: soft targets of tokens
 //! optimizer state ─► moments ─► precondition
 //! ```
 
 mod autocorrelation;
 mod collect;
 mod directions;
+pub mod geometry;
 pub mod gradset;
 mod gram;
+pub mod mix;
 pub mod moments;
 mod parameters;
 mod precondition;
 mod project;
 mod rademacher;
+pub mod split;
 pub mod store;
+pub mod targets;
+pub mod trainers;
+pub mod value;
 
 pub use autocorrelation::{Autocorrelation, Damping, Power, Whitening};
 pub use collect::{Collect, Gathered, Target, collect};

@@ -17,8 +17,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::corpus::{Needles, Source, write_corpus};
-use super::item::{LabTask, Split};
+use super::corpus::{Source, write_corpus};
+use super::item::LabTask;
+use super::sealed::Sealed;
 use super::size::Size;
 use super::skill;
 use super::world::{self, World};
@@ -64,11 +65,10 @@ impl Lab {
     }
 
     fn check_leaks(&self) -> Result<()> {
-        let sealed = self.tasks.iter().flat_map(|task| &task.items).filter(|item| item.split == Split::Sealed);
-        let needles = Needles::new(sealed.map(|item| item.own_text.as_str()));
+        let sealed = Sealed::of(&self.tasks);
         for source in &self.sources {
             for (number, draft) in source.documents.iter().enumerate() {
-                if let Some(own_text) = needles.find_in(&draft.text) {
+                if let Some(own_text) = sealed.find_in(&draft.text) {
                     let message = format!("expected no sealed item in {}, found {own_text:?}", source.id(number));
                     return Err(Error::internal(message));
                 }

@@ -5,6 +5,7 @@ pub mod document;
 pub mod item;
 mod made;
 pub mod random;
+mod sealed;
 mod size;
 pub mod skill;
 pub mod train;

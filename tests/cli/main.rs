@@ -5,6 +5,7 @@
 mod adapters;
 mod bad_input;
 mod exchange;
+mod feedback;
 mod grad;
 #[cfg(feature = "hub")]
 mod hub;

@@ -1,6 +1,7 @@
 //! The arguments, as clap sees them.
 
 mod exchange;
+mod feedback;
 mod grad;
 mod lab;
 
@@ -8,6 +9,7 @@ pub(in crate::cli) use exchange::{
     ExportArguments, ExportLmEvalArguments, Exports, ImportArguments, ImportCsvArguments, ImportLmEvalArguments,
     ImportTaskArguments, ImportTo, Imports,
 };
+pub(in crate::cli) use feedback::{FeedbackArguments, FeedbackExportArguments, Feedbacks, MixArguments};
 pub(in crate::cli) use grad::{
     GradArguments, GradCollectArguments, GradExportArguments, GradItems, GradQueryArguments, GradSetArguments, Grads,
     Like, PrecisionName, SetName,
@@ -53,6 +55,8 @@ pub(in crate::cli) enum Verb {
     Export(ExportArguments),
     /// Gradients of items, projected and kept
     Grad(GradArguments),
+    /// What documents are worth, as files that trainers read
+    Feedback(FeedbackArguments),
     /// A small controlled world in which every answer is known, and a trainer
     Lab(LabArguments),
     /// Write the page of a suite's runs again

@@ -1,30 +1,43 @@
 //! Gradients from outside, whatever made them: one matrix `[items, numbers]` in a file of numpy or safetensors.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::npy::NpyFile;
+use super::part_gram::{LayerGrams, PartSums};
 use crate::ckpt::TensorFile;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 
 /// Bytes of a tensor of safetensors, which is read whole.
 const MOST_BYTES: usize = 8 << 30;
+/// Numbers that are handed on at a time, more or less.
+const BLOCK: usize = 1 << 19;
 
 /// An open matrix.
 #[derive(Debug)]
-pub enum GradientArray {
+pub struct GradientArray {
+    rows: usize,
+    width: usize,
+    numbers: Numbers,
+}
+
+#[derive(Debug)]
+enum Numbers {
     Npy(NpyFile),
-    Safetensors { file: TensorFile, name: String, rows: usize, width: usize },
+    Loaded(Vec<f32>),
 }
 
 impl GradientArray {
     /// `.npy` by its beginning, anything else as safetensors. `tensor`: needed where a file has more than one matrix.
     ///
     /// # Errors
-    /// Other files; no such tensor, or more than one to choose from; shapes that are no matrix.
+    /// Other files; no such tensor, or more than one to choose from; shapes that are no matrix; elements that are no
+    /// floats.
     pub fn open(path: &Path, tensor: Option<&str>) -> Result<Self> {
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy")) {
-            return Ok(Self::Npy(NpyFile::open(path)?));
+            let file = NpyFile::open(path)?;
+            return Ok(Self { rows: file.rows(), width: file.width(), numbers: Numbers::Npy(file) });
         }
         let file = TensorFile::open(path)?;
         let matrices: Vec<&str> = file
@@ -50,41 +63,90 @@ impl GradientArray {
             let message = format!("expected a matrix of at most {MOST_BYTES} bytes, found {rows} x {width} numbers");
             return Err(Error::bad(message).in_file(path).help("save it as .npy, which is read row by row"));
         }
-        Ok(Self::Safetensors { file, name, rows, width })
+        Ok(Self { rows, width, numbers: Numbers::Loaded(file.read_floats(&name)?) })
     }
 
     pub fn rows(&self) -> usize {
-        match self {
-            Self::Npy(file) => file.rows(),
-            Self::Safetensors { rows, .. } => *rows,
-        }
+        self.rows
     }
 
     pub fn width(&self) -> usize {
-        match self {
-            Self::Npy(file) => file.width(),
-            Self::Safetensors { width, .. } => *width,
+        self.width
+    }
+
+    /// Some rows, side by side.
+    ///
+    /// # Errors
+    /// What the disk says.
+    ///
+    /// # Panics
+    /// For rows that are not there.
+    pub fn read(&self, rows: Range<usize>) -> Result<Vec<f64>> {
+        assert!(rows.end <= self.rows, "rows within the matrix");
+        match &self.numbers {
+            Numbers::Npy(file) => file.read(rows),
+            Numbers::Loaded(numbers) => {
+                let numbers = &numbers[rows.start * self.width..rows.end * self.width];
+                Ok(numbers.iter().copied().map(f64::from).collect())
+            }
         }
+    }
+
+    fn blocks(&self) -> impl Iterator<Item = Range<usize>> {
+        let step = (BLOCK / self.width).max(1);
+        (0..self.rows).step_by(step).map(move |from| from..self.rows.min(from + step))
     }
 
     /// Hands on one row after the other.
     ///
     /// # Errors
-    /// Elements that are no floats; what the disk says, and what `row` says.
+    /// What the disk says, and what `row` says.
     pub fn for_each_row(&self, mut row: impl FnMut(usize, &[f64]) -> Result<()>) -> Result<()> {
-        match self {
-            Self::Npy(file) => file.for_each_row(row),
-            Self::Safetensors { file, name, width, .. } => {
-                let values = file.read_floats(name)?;
-                let mut wide = Vec::with_capacity(*width);
-                for (number, values) in values.chunks_exact(*width).enumerate() {
-                    wide.clear();
-                    wide.extend(values.iter().copied().map(f64::from));
-                    row(number, &wide)?;
-                }
-                Ok(())
-            }
+        for block in self.blocks() {
+            let numbers = self.read(block.clone())?;
+            block.zip(numbers.chunks_exact(self.width)).try_for_each(|(number, numbers)| row(number, numbers))?;
         }
+        Ok(())
+    }
+
+    /// Hands on rows of two matrices side by side: two gradients of each sample.
+    ///
+    /// # Errors
+    /// Matrices of other shapes; what the disk says, and what `row` says.
+    pub fn for_each_pair(&self, other: &Self, mut row: impl FnMut(usize, &[f64], &[f64]) -> Result<()>) -> Result<()> {
+        if (self.rows, self.width) != (other.rows, other.width) {
+            let wanted = format!("expected two matrices of one shape, {} x {}", self.rows, self.width);
+            return Err(Error::bad(format!("{wanted}, found {} x {}", other.rows, other.width)));
+        }
+        for block in self.blocks() {
+            let (one, other) = (self.read(block.clone())?, other.read(block.clone())?);
+            let pairs = one.chunks_exact(self.width).zip(other.chunks_exact(self.width));
+            block.zip(pairs).try_for_each(|(number, (one, other))| row(number, one, other))?;
+        }
+        Ok(())
+    }
+
+    /// Sums of the rows by group and part. `groups`: the number of each row's group among `names`.
+    ///
+    /// # Errors
+    /// Those of [`PartSums`]; other numbers of rows; groups without a name.
+    pub fn part_grams(
+        &self,
+        names: Vec<String>,
+        groups: &[usize],
+        parts: usize,
+        layers: Vec<(String, Range<usize>)>,
+    ) -> Result<LayerGrams> {
+        if groups.len() != self.rows {
+            let message = format!("expected a group for each of {} rows, found {}", self.rows, groups.len());
+            return Err(Error::bad(message));
+        }
+        if let Some(group) = groups.iter().find(|&&group| group >= names.len()) {
+            return Err(Error::bad(format!("expected groups below {}, found group {group}", names.len())));
+        }
+        let mut sums = PartSums::new(names, parts, layers)?;
+        self.for_each_row(|number, row| sums.add(groups[number], row).map_err(|e| e.at(format!("row {number}"))))?;
+        sums.finish()
     }
 }
 

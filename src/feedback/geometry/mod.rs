@@ -15,14 +15,13 @@
 //! <A, B> = mean over k != l of <A_k, B_l>        cosine = <A, B> / sqrt(<A, A> <B, B>)
 //! ```
 //! Numerator and both factors of the denominator are unbiased, the ratio is consistent. `k != l` also between groups, so
-//! that two tasks over the same items, part by part, do not share noise. Intervals are the jackknife's over parts,
-//! corrected (`leave_out.rs`), with Student's quantile: take ten parts or more. Where a group's own `<A, A>` cannot be told from zero there is no cosine: it would be noise over
+//! that two tasks over the same items, part by part, do not share noise. Intervals are the jackknife's over parts with
+//! Student's quantile: take ten parts or more. Where a group's own `<A, A>` cannot be told from zero there is no cosine: it would be noise over
 //! noise. Method: as in the notes on Nexus (Chen et al., arXiv 2604.09258); projection: PCGrad (Yu et al. 2020).
 
 mod agreement;
 mod arrays;
 mod conflict;
-mod leave_out;
 mod npy;
 mod part_gram;
 mod projection;

@@ -1,6 +1,7 @@
-//! Matrices as numpy keeps them, read a block of rows at a time.
+//! Matrices as numpy keeps them, of which any rows are read.
 
 use std::fs::File;
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
@@ -9,7 +10,6 @@ use crate::error::{Error, Result};
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 /// numpy itself writes about a hundred.
 const MOST_HEAD: usize = 1 << 16;
-const BLOCK_BYTES: usize = 4 << 20;
 
 /// Element types that are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,30 +87,19 @@ impl NpyFile {
         self.element
     }
 
-    /// Hands on one row after the other.
+    /// Some rows, side by side.
     ///
     /// # Errors
-    /// What the disk says, and what `row` says.
-    pub fn for_each_row(&self, mut row: impl FnMut(usize, &[f64]) -> Result<()>) -> Result<()> {
+    /// What the disk says, rows that are not there among it.
+    pub fn read(&self, rows: Range<usize>) -> Result<Vec<f64>> {
         let bytes = self.width * self.element.bytes();
-        let block = (BLOCK_BYTES / bytes).max(1);
-        let (mut buffer, mut values) = (Vec::new(), Vec::with_capacity(self.width));
-        for first in (0..self.rows).step_by(block) {
-            buffer.resize(block.min(self.rows - first) * bytes, 0u8);
-            let read = self.file.read_exact_at(&mut buffer, self.start + (first * bytes) as u64);
-            read.map_err(|e| Error::io("read", &self.path, &e))?;
-            for (number, bytes) in (first..).zip(buffer.chunks_exact(bytes)) {
-                values.clear();
-                match self.element {
-                    NpyElement::F32 => {
-                        values.extend(bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))));
-                    }
-                    NpyElement::F64 => values.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b))),
-                }
-                row(number, &values)?;
-            }
-        }
-        Ok(())
+        let mut buffer = vec![0u8; rows.len() * bytes];
+        let read = self.file.read_exact_at(&mut buffer, self.start + (rows.start * bytes) as u64);
+        read.map_err(|e| Error::io("read", &self.path, &e))?;
+        Ok(match self.element {
+            NpyElement::F32 => buffer.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+            NpyElement::F64 => buffer.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+        })
     }
 }
 

@@ -1,7 +1,6 @@
 //! Cosines between groups, corrected for noise.
 
-use super::leave_out::LeaveOut;
-use super::part_gram::PartGram;
+use super::part_gram::{LeaveOneOut, PartGram};
 use crate::stats::Estimate;
 
 /// What can be said of two groups.
@@ -30,7 +29,7 @@ pub struct Similarity {
 impl Similarity {
     pub fn of(gram: &PartGram) -> Self {
         let count = gram.groups().len();
-        let own: Vec<LeaveOut> = (0..count).map(|group| gram.unbiased(group, group)).collect();
+        let own: Vec<LeaveOneOut> = (0..count).map(|group| gram.unbiased(group, group)).collect();
         let mut this =
             Self { groups: gram.groups().to_vec(), raw: Vec::new(), products: Vec::new(), cosines: Vec::new() };
         for a in 0..count {
@@ -80,13 +79,15 @@ pub(super) fn relation(product: &Estimate) -> Relation {
     }
 }
 
-fn cosine(product: &LeaveOut, one: &LeaveOut, other: &LeaveOut) -> Option<Estimate> {
-    let above_noise = |norm: &LeaveOut| relation(&norm.estimate()) == Relation::Agree;
+fn cosine(product: &LeaveOneOut, one: &LeaveOneOut, other: &LeaveOneOut) -> Option<Estimate> {
+    let above_noise = |norm: &LeaveOneOut| relation(&norm.estimate()) == Relation::Agree;
     if !above_noise(one) || !above_noise(other) {
         return None;
     }
     let ratio = |product: f64, one: f64, other: f64| (one > 0.0 && other > 0.0).then(|| product / (one * other).sqrt());
-    let estimate = LeaveOut::map3(product, one, other, ratio)?.estimate();
+    let without = product.without.iter().zip(&one.without).zip(&other.without);
+    let without = without.map(|((&product, &one), &other)| ratio(product, one, other)).collect::<Option<_>>()?;
+    let estimate = LeaveOneOut { all: ratio(product.all, one.all, other.all)?, without }.estimate();
     // Errors may carry it beyond one, where no cosine is.
     let inside = |bound: f64| bound.clamp(-1.0, 1.0);
     let interval = estimate.interval.map(|(low, high)| (inside(low), inside(high)));

@@ -42,8 +42,9 @@ fn arrays_are_read_row_by_row() {
     let array = GradientArray::open(&npy(folder.path(), &head("<f4"), &single), None).unwrap();
     assert_eq!(rows(&array)[1], [3.0, 4.0, f64::from(1e-3f32)]);
     // More rows than a block holds.
+    let elsewhere = tempfile::tempdir().unwrap();
     let many =
-        npy(folder.path(), "{'descr': '<f4', 'fortran_order': False, 'shape': (5, 400000)}", &vec![0; 8_000_000]);
+        npy(elsewhere.path(), "{'descr': '<f4', 'fortran_order': False, 'shape': (5, 400000)}", &vec![0; 8_000_000]);
     assert_eq!(rows(&GradientArray::open(&many, None).unwrap()).len(), 5);
     let path = folder.path().join("g.safetensors");
     let plan = |name: &str, shape: &[usize]| TensorPlan {
@@ -62,8 +63,40 @@ fn arrays_are_read_row_by_row() {
         let array = GradientArray::open(&path, tensor).unwrap();
         assert_eq!((array.rows(), rows(&array)[0].clone()), (2, vec![1.5, -2.0, 0.0]));
     }
+    let other = GradientArray::open(&path, None).unwrap();
+    let mut paired = PairedAgreement::default();
+    array.for_each_pair(&other, |_, one, other| paired.add("all", one, other).map(drop)).unwrap();
+    assert!(paired.finish()["all"].percentiles[0] > 0.999_999);
+    let wide = GradientArray::open(&many, None).unwrap();
+    let message = array.for_each_pair(&wide, |_, _, _| Ok(())).unwrap_err().to_string();
+    assert_eq!(message, "expected two matrices of one shape, 2 x 3, found 5 x 400000");
     let message = GradientArray::open(&path, Some("norm")).unwrap_err().to_string();
     assert!(message.contains("expected a matrix norm, found grads"), "{message}");
+}
+
+/// Rows of two groups in a file: opposed in the first layer, alike in the second.
+#[test]
+fn arrays_have_a_geometry() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows: Vec<[f64; 3]> = (0..12)
+        .map(|number| if number % 2 == 0 { [1.0, 2.0, f64::from(number)] } else { [-1.0, 1.0, f64::from(number)] })
+        .collect();
+    let bytes: Vec<u8> = rows.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
+    let path = npy(folder.path(), "{'descr': '<f8', 'fortran_order': False, 'shape': (12, 3), }", &bytes);
+    let array = GradientArray::open(&path, None).unwrap();
+    let groups: Vec<usize> = (0..12).map(|number| number % 2).collect();
+    let layers = vec![("first".to_owned(), 0..1), ("second".to_owned(), 1..3)];
+    let names = || vec!["even".to_owned(), "odd".to_owned()];
+    let grams = array.part_grams(names(), &groups, 6, layers.clone()).unwrap();
+    let found = conflicts(&grams, &[(0, 1)]);
+    assert_eq!(found.iter().map(|layer| layer.sure).collect::<Vec<_>>(), [1.0, 0.0, 0.0]);
+    let text =
+        |groups: &[usize], parts| array.part_grams(names(), groups, parts, layers.clone()).unwrap_err().to_string();
+    assert_eq!(text(&[0], 6), "expected a group for each of 12 rows, found 1");
+    assert_eq!(text(&[7; 12], 6), "expected groups below 2, found group 7");
+    assert!(text(&groups, 7).contains("group even: expected at least one item for each of 7 parts, found 6"));
+    let narrow = array.part_grams(names(), &groups, 4, vec![("first".to_owned(), 0..1)]).unwrap_err().to_string();
+    assert!(narrow.contains("group even, item 0: expected 1 finite numbers, found 3 numbers"), "{narrow}");
 }
 
 #[test]

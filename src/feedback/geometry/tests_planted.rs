@@ -61,11 +61,8 @@ fn planted_cosines_are_recovered() {
         let share = f64::from(holds) / corrected.len() as f64;
         assert!(corrected.len() >= 490, "planted {planted}, noise {noise}: {} seeds", corrected.len());
         let (raw, corrected) = (stats::mean(&raw), stats::mean(&corrected));
-        println!(
-            "planted {planted}, noise {noise}: {share} hold it, mean {:.4}, raw {:.4}",
-            corrected.value, raw.value
-        );
-        assert!(share >= 0.945, "planted {planted}, noise {noise}: {share}");
+        // Two standard errors of a share of 500 below 95 %.
+        assert!(share >= 0.93, "planted {planted}, noise {noise}: {share}");
         assert!((corrected.value - planted).abs() < 0.02, "planted {planted}, noise {noise}: {corrected:?}");
         if planted != 0.0 && noise >= 0.5 {
             // Noise of the means adds noise^2 * WIDTH / items to both squared norms.

@@ -27,8 +27,8 @@ impl fmt::Display for Binding {
             }
             Self::Errors { eta, source, error } => write!(
                 f,
-                "the values' errors hold the mixture back (eta {eta:.4e}), most of all that of {source:?} ({error:.3e}): \
-                 more of its documents would help"
+                "the values' errors hold the mixture back (eta {eta:.4e}), most of all that of {source:?} \
+                 ({error:.3e}): more of its documents would help"
             ),
             Self::Level => f.write_str("the values of all sources are the same within their errors: nothing moves"),
             Self::Floor { source, share } => write!(f, "{source:?} is held up by its floor, a share of {share:.6}"),

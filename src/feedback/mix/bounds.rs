@@ -18,8 +18,9 @@ pub(super) struct Stretch<'a> {
 
 impl Stretch<'_> {
     /// The bounds: a floor for each source that had a share, and a cap such that the source's tokens are seen at most
-    /// `max_repeat` times if the stage lasted to the end of the run. So a stage that ends earlier leaves enough of every source
-    /// for later ones to keep its shares, and no cap drives them away from it. A source without a share before stays without.
+    /// `max_repeat` times if the stage lasted to the end of the run. So a stage that ends earlier leaves enough of
+    /// every source for later ones to keep its shares, and no cap drives them away from it. A source without a share
+    /// before stays without.
     ///
     /// # Errors
     /// All of: a floor above the cap, floors that sum to more than 1, caps that sum to less.
@@ -46,8 +47,8 @@ impl Stretch<'_> {
         if caps < 1.0 {
             let usable: f64 = high.iter().map(|cap| cap * self.tokens_left).sum();
             let message = format!(
-                "expected sources with {:.0} tokens for the rest of the run, found {usable:.0} (available tokens times max_repeat, \
-                 less what earlier stages see): caps sum to {caps:.4}, not 1",
+                "expected sources with {:.0} tokens for the rest of the run, found {usable:.0} (available tokens times \
+                 max_repeat, less what earlier stages see): caps sum to {caps:.4}, not 1",
                 self.tokens_left
             );
             problems
@@ -68,8 +69,8 @@ impl Stretch<'_> {
         let Supply { name, available_tokens, max_repeat } = &self.supplies[source];
         let available = available_tokens.unwrap_or(0.0);
         let message = format!(
-            "expected a floor within the repeat cap, found a floor of {floor} and a cap of {cap:.3e}: {available:.0} tokens \
-             may be seen {max_repeat} times, and {:.0} tokens are seen before",
+            "expected a floor within the repeat cap, found a floor of {floor} and a cap of {cap:.3e}: {available:.0} \
+             tokens may be seen {max_repeat} times, and {:.0} tokens are seen before",
             self.seen[source]
         );
         let help = "lower the floor, raise max_repeat, or give the source a share of 0";

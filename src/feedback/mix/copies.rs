@@ -1,8 +1,8 @@
 //! How often each document stands in its source's stream, by its value: what `keep.txt` and `repeats.bin` say.
 //!
-//! A document whose value is `z` standard deviations above its source's mean is expected `exp(strength * z)` times, between
-//! the rule's `least` and `most`. The whole number is `floor(expected + u)` with `u` in `[0, 1)` from a hash of seed,
-//! source and id: the same in any order and on any machine, and right on average.
+//! A document whose value is `z` standard deviations above its source's mean is expected `exp(strength * z)` times,
+//! between the rule's `least` and `most`. The whole number is `floor(expected + u)` with `u` in `[0, 1)` from a hash
+//! of seed, source and id: the same in any order and on any machine, and right on average.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,7 +77,8 @@ impl DocumentCopies {
         Ok(Self { names: documents.iter().map(|document| document.name.clone()).collect(), expected, whole })
     }
 
-    /// `repeats.bin`: the whole number of each document as two bytes (little-endian, signed), in the order of the corpus.
+    /// `repeats.bin`: the whole number of each document as two bytes (little-endian, signed), in the order of the
+    /// corpus.
     pub fn repeats(&self) -> Vec<u8> {
         self.whole.iter().flat_map(|count| count.to_le_bytes()).collect()
     }

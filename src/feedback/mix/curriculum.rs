@@ -9,6 +9,8 @@ use crate::lab::train::{Mixture, MixtureFile, Stage};
 
 /// Whole numbers up to here are exact in f64.
 const MAX_TOKENS: u64 = 1 << 53;
+/// Of a source that does not say it.
+const MAX_REPEAT: f64 = 4.0;
 
 /// Sizes of the whole run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,9 +85,11 @@ impl Run {
 }
 
 impl Curriculum {
+    /// Limits of repeats are what is given, else what sources say, else 4.
+    ///
     /// # Errors
     /// A mixture that is none; a number of tokens that is not at least 0.
-    pub fn new(file: &MixtureFile, run: Run, max_repeat: f64) -> Result<Self> {
+    pub fn new(file: &MixtureFile, run: Run, max_repeat: Option<f64>) -> Result<Self> {
         let mut problems = Vec::new();
         for (number, source) in file.sources.iter().enumerate() {
             if let Some(tokens) = source.available_tokens.filter(|tokens| !(tokens.is_finite() && *tokens >= 0.0)) {
@@ -100,7 +104,7 @@ impl Curriculum {
         let supplies = file.sources.iter().map(|source| Supply {
             name: source.name.clone(),
             available_tokens: source.available_tokens,
-            max_repeat: source.max_repeat.unwrap_or(max_repeat),
+            max_repeat: max_repeat.or(source.max_repeat).unwrap_or(MAX_REPEAT),
         });
         Ok(Self { supplies: supplies.collect(), stages: mixture.stages().to_vec(), run })
     }

@@ -8,9 +8,9 @@ const DRAWS: usize = 200;
 /// A 95 % interval.
 const TAIL: f64 = 0.025;
 
-/// Of each source's share, by a parametric bootstrap: each value is drawn from a normal distribution around itself with its
-/// standard error, shrunk and solved as the values were, 200 times; the interval has the middle 95 % of the shares and the
-/// share itself. The same for the same seed.
+/// Of each source's share, by a parametric bootstrap: each value is drawn from a normal distribution around itself
+/// with its standard error, shrunk and solved as the values were, 200 times; the interval has the middle 95 % of the
+/// shares and the share itself. The same for the same seed.
 pub(super) fn intervals(
     region: &Region,
     values: &[SourceValue],

@@ -9,11 +9,11 @@
 //! A stage's shares `q` are those that gain most by the values and stay near the shares before, `p`:
 //!
 //! 1. a value `v` with the standard error `se` counts as `s = v * v^2 / (v^2 + se^2)`;
-//! 2. `q` is proportional to `p * exp(eta * s)`, cut at each source's floor and repeat cap and filled up again until all
-//!    hold ([`tilt`] says why that is the best there is);
-//! 3. `eta` is the largest with which `KL(q || p)` stays within the trust limit, and no larger than what errors allow: the
-//!    errors alone may spend a quarter of the limit. So values that are all zero, equal or lost in their errors move
-//!    nothing;
+//! 2. `q` is proportional to `p * exp(eta * s)`, cut at each source's floor and repeat cap and filled up again until
+//!    all hold (`tilt.rs` says why that is the best there is);
+//! 3. `eta` is the largest with which `KL(q || p)` stays within the trust limit, and no larger than what errors
+//!    allow: the errors alone may spend a quarter of the limit. So values that are all zero, equal or lost in their
+//!    errors move nothing;
 //! 4. shares become whole sequences by largest remainders, within the same floors, caps and limit;
 //! 5. intervals come from doing all of it again with values drawn from their errors.
 

@@ -26,8 +26,8 @@ impl WholeBounds {
         orderly && self.low.iter().sum::<u64>() <= sequences && sequences <= self.high.iter().sum::<u64>()
     }
 
-    /// Each source's share of `sequences` rounded down, then one more for the largest remainders until all are dealt; within
-    /// bounds that leave room.
+    /// Each source's share of `sequences` rounded down, then one more for the largest remainders until all are dealt;
+    /// within bounds that leave room.
     pub fn round(&self, shares: &[f64], sequences: u64) -> Vec<u64> {
         let wanted: Vec<f64> = shares.iter().map(|share| share * sequences as f64).collect();
         let mut counts: Vec<u64> = (0..shares.len())

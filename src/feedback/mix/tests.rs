@@ -35,7 +35,8 @@ fn two_sources_follow_the_logistic_closed_form() {
 
 #[test]
 fn bounds_are_filled_up_in_proportion() {
-    // 0.5 would go to the first; its cap sends 0.3 to the others, three to one, and the last one's floor takes from them.
+    // 0.5 would go to the first; its cap sends 0.3 to the others, three to one, and the last one's floor takes from
+    // them.
     let region = Region { before: vec![0.25; 4], low: vec![0.0, 0.0, 0.0, 0.1], high: vec![0.2, 1.0, 1.0, 1.0] };
     let values = [4f64.ln(), 3f64.ln(), 0.0, (0.01f64).ln()];
     let shares = region.at(&values, 1.0);

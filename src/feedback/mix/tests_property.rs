@@ -39,7 +39,7 @@ fn run(case: &Case) -> crate::error::Result<MixedStage> {
     let value = |source: &(f64, Option<f64>, f64, f64)| SourceValue { value: source.2, error: source.3 };
     let values = names.iter().cloned().zip(case.sources.iter().map(value)).collect();
     let stage = StageUpdate { name: "next".into(), start_tokens: 0, values };
-    let rule = Rule { limit: case.limit, floor: case.floor, max_repeat: 2.0, seed: 1 };
+    let rule = Rule { limit: case.limit, floor: case.floor, max_repeat: Some(2.0), seed: 1 };
     Ok(update(&file(&sources), run, &[stage], rule)?.stages.remove(0))
 }
 
@@ -97,24 +97,26 @@ proptest! {
 
     #[test]
     fn the_shares_are_the_best_of_the_region(case in case(true), tilts in prop::collection::vec(-1.0..1.0f64, 9)) {
-        let found = run(&Case { sources: case.sources.iter().map(|source| (source.0, source.1, source.2, 0.0)).collect(), ..case.clone() });
+        let exact = case.sources.iter().map(|source| (source.0, source.1, source.2, 0.0)).collect();
+        let found = run(&Case { sources: exact, ..case.clone() });
         prop_assume!(found.is_ok());
         let stage = found.unwrap();
         // Another mixture within the constraints: a step towards random shares, as far as all of them hold.
-        let raw: Vec<f64> = stage.sources.iter().zip(&tilts).map(|(source, tilt)| source.share * (3.0 * tilt).exp()).collect();
+        let own: Vec<f64> = stage.sources.iter().map(|source| source.share).collect();
+        let raw: Vec<f64> = own.iter().zip(&tilts).map(|(share, tilt)| share * (3.0 * tilt).exp()).collect();
         let total: f64 = raw.iter().sum();
         let before: Vec<f64> = stage.sources.iter().map(|source| source.before).collect();
+        let value = |(share, source): (&f64, &MixedSource)| share * source.value.value;
+        let gain = |shares: &[f64]| shares.iter().zip(&stage.sources).map(value).sum::<f64>();
         for part in [0.001, 0.01, 0.1, 1.0] {
             let other: Vec<f64> =
-                stage.sources.iter().zip(&raw).map(|(source, raw)| source.share + part * (raw / total - source.share)).collect();
+                own.iter().zip(&raw).map(|(share, raw)| share + part * (raw / total - share)).collect();
             let tokens = (case.sequences * LENGTH) as f64;
             let holds = divergence(&other, &before) <= case.limit
                 && other.iter().zip(&case.sources).all(|(share, source)| {
                     *share >= case.floor && source.1.is_none_or(|part| share * tokens <= 2.0 * part * tokens)
                 });
             if holds {
-                let gain = |shares: &[f64]| shares.iter().zip(&stage.sources).map(|(q, source)| q * source.value.value).sum::<f64>();
-                let own: Vec<f64> = stage.sources.iter().map(|source| source.share).collect();
                 // Rounding costs at most a sequence of each source.
                 let slack = 6.0 * own.len() as f64 * 3.0 / case.sequences as f64;
                 prop_assert!(gain(&other) <= gain(&own) + slack, "{} {}", gain(&other), gain(&own));

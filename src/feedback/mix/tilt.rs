@@ -5,16 +5,18 @@
 //! ```text
 //! q(eta) = argmax  eta <q, s> - KL(q || p)    over low <= q <= high, sum q = 1
 //! ```
-//! are `q_i = clamp(c p_i exp(eta s_i), low_i, high_i)` with the one `c` that makes them sum to 1: the stationary point of
-//! the Lagrangian, whose multipliers of bounds have the right sign by the clamp (water-filling). Three facts follow:
+//! are `q_i = clamp(c p_i exp(eta s_i), low_i, high_i)` with the one `c` that makes them sum to 1: the stationary
+//! point of the Lagrangian, whose multipliers of bounds have the right sign by the clamp (water-filling). Three facts
+//! follow:
 //!
-//! - `KL(q(eta) || p)` never falls in `eta`. Let `V` be `<q, s>` and `K` the divergence at `a < b`; each is best at its own
-//!   eta, so `a V_a - K_a >= a V_b - K_b` and the same with `b`. Their sum gives `V_b >= V_a`, and the first then
-//!   `K_b - K_a >= a (V_b - V_a) >= 0`. So bisection finds the largest eta within a limit, and `q` there is the best mixture
-//!   of the whole region: no clamp afterwards can break the limit.
+//! - `KL(q(eta) || p)` never falls in `eta`. Let `V` be `<q, s>` and `K` the divergence at `a < b`; each is best at
+//!   its own eta, so `a V_a - K_a >= a V_b - K_b` and the same with `b`. Their sum gives `V_b >= V_a`, and the first
+//!   then `K_b - K_a >= a (V_b - V_a) >= 0`. So bisection finds the largest eta within a limit, and `q` there is the
+//!   best mixture of the whole region: no clamp afterwards can break the limit.
 //! - `q(0)` is nearest to `p` of all that the bounds allow: if it is beyond the limit, nothing is within.
-//! - Raising one `s_i` never lowers `q_i`, whatever binds. With `KL <= limit` and `eta <= ceiling`, `q` is where the maximum
-//!   of `<q, s> - KL / ceiling` over a convex set is taken; that maximum is a convex function of `s` and `q` its gradient.
+//! - Raising one `s_i` never lowers `q_i`, whatever binds. With `KL <= limit` and `eta <= ceiling`, `q` is where the
+//!   maximum of `<q, s> - KL / ceiling` over a convex set is taken; that maximum is a convex function of `s` and `q`
+//!   its gradient.
 
 /// Beyond this difference of exponents a share is zero in f64 in any case.
 const LARGEST_EXPONENT: f64 = 1000.0;
@@ -58,11 +60,13 @@ impl Region {
         let exponents: Vec<f64> =
             self.before.iter().zip(values).map(|(before, value)| before.ln() + eta * value).collect();
         let mut shares = self.low.clone();
-        let mut free: Vec<usize> = (0..shares.len()).filter(|&source| self.high[source] > self.low[source]).collect();
+        let open = |&source: &usize| self.high[source] > self.low[source];
+        let mut free: Vec<usize> = (0..shares.len()).filter(open).collect();
         let mut rest =
-            1.0 - (0..shares.len()).filter(|source| !free.contains(source)).map(|s| self.low[s]).sum::<f64>();
-        // Each round fixes a source or is the last. Of the sources beyond a bound only those of the side that is beyond by
-        // more are fixed: filling up moves the others towards their bound or past it again, never away from this one.
+            1.0 - (0..shares.len()).filter(|source| !open(source)).map(|source| self.low[source]).sum::<f64>();
+        // Each round fixes a source or is the last. Of the sources beyond a bound only those of the side that is
+        // beyond by more are fixed: filling up moves the others towards their bound or past it again, never away from
+        // this one.
         while !free.is_empty() {
             let largest = free.iter().map(|&source| exponents[source]).fold(f64::NEG_INFINITY, f64::max);
             let weight = |source: usize| (exponents[source] - largest).exp();
@@ -90,8 +94,8 @@ impl Region {
         shares
     }
 
-    /// The best shares with a divergence of at most `limit` and an eta of at most `ceiling`, or those nearest to the shares
-    /// before when even they are beyond the limit.
+    /// The best shares with a divergence of at most `limit` and an eta of at most `ceiling`, or those nearest to the
+    /// shares before when even they are beyond the limit.
     pub fn solve(&self, values: &[f64], limit: f64, ceiling: f64) -> Solved {
         let solved = |eta: f64, stop: Stop| {
             let shares = self.at(values, eta);
@@ -122,8 +126,8 @@ impl Region {
     }
 }
 
-/// `KL(shares || before)` in nats; infinite where a share was zero before. As a sum of terms of one sign, so that small
-/// changes keep their digits: with `r = q / p`, the terms `p (r ln r - r + 1)` add up to it when both sum to 1.
+/// `KL(shares || before)` in nats; infinite where a share was zero before. As a sum of terms of one sign, so that
+/// small changes keep their digits: with `r = q / p`, the terms `p (r ln r - r + 1)` add up to it when both sum to 1.
 pub(super) fn divergence(shares: &[f64], before: &[f64]) -> f64 {
     let term = |(&share, &before): (&f64, &f64)| {
         if share == 0.0 {

@@ -14,8 +14,8 @@ use crate::error::{Error, Result};
 use crate::lab::train::{MixtureFile, Shares, SourceRecord, Stage, StageRecord, Trust};
 use crate::util::suggest::nearest;
 
-/// What the errors of the values alone may spend of the trust limit. So values about 2.4 errors large move a mixture as far
-/// as values without errors do, and pure noise spends about a seventh of the limit.
+/// What the errors of the values alone may spend of the trust limit. So values about 2.4 errors large move a mixture
+/// as far as values without errors do, and pure noise spends about a seventh of the limit.
 const ERRORS_SHARE: f64 = 0.25;
 /// How near to a bound a share is held by it.
 const AT_BOUND: f64 = 1e-12;
@@ -29,15 +29,15 @@ pub struct Rule {
     pub limit: f64,
     /// The least share of a source that had one.
     pub floor: f64,
-    /// How often the run may see a source's tokens, for sources that do not say it themselves.
-    pub max_repeat: f64,
+    /// How often the run may see a source's tokens, in place of what the sources say. Without it, what they say, or 4.
+    pub max_repeat: Option<f64>,
     /// Of the intervals.
     pub seed: u64,
 }
 
 impl Default for Rule {
     fn default() -> Self {
-        Self { limit: 0.1, floor: 0.005, max_repeat: 4.0, seed: 0 }
+        Self { limit: 0.1, floor: 0.005, max_repeat: None, seed: 0 }
     }
 }
 
@@ -79,13 +79,13 @@ pub struct MixedSource {
     pub repeat: Option<f64>,
 }
 
-/// The mixture with new stages, each bounded by the one before it. A stage at 0 makes the mixture anew, from the shares of its
-/// last stage; a later one keeps what was planned before it.
+/// The mixture with new stages, each bounded by the one before it. A stage at 0 makes the mixture anew, from the
+/// shares of its last stage; a later one keeps what was planned before it.
 ///
 /// # Errors
-/// All of: rules that are no numbers; no stages, or stages out of order; values without an error, of an unknown source or
-/// missing for one. For a stage that cannot be met, both numbers: floors above caps, floors that sum to more than 1, caps that
-/// sum to less, floors and caps beyond the trust limit, too few sequences for whole ones.
+/// All of: rules that are no numbers; no stages, or stages out of order; values without an error, of an unknown
+/// source or missing for one. For a stage that cannot be met, both numbers: floors above caps, floors that sum to
+/// more than 1, caps that sum to less, floors and caps beyond the trust limit, too few sequences for whole ones.
 pub fn update(previous: &MixtureFile, run: Run, stages: &[StageUpdate], rule: Rule) -> Result<Mixed> {
     check(previous, run, stages, rule)?;
     let mut curriculum = Curriculum::new(previous, run, rule.max_repeat)?;
@@ -93,6 +93,14 @@ pub fn update(previous: &MixtureFile, run: Run, stages: &[StageUpdate], rule: Ru
     for (number, stage) in stages.iter().enumerate() {
         let end = stages.get(number + 1).map(|next| next.start_tokens);
         let place = |error: Error| error.at(format!("stage {}", stage.name));
+        if curriculum
+            .stages
+            .iter()
+            .any(|earlier| earlier.start_tokens < stage.start_tokens && earlier.name == stage.name)
+        {
+            let message = format!("expected each stage's name once, found {:?} again", stage.name);
+            return Err(place(Error::bad(message).help("an earlier stage of the mixture has it")));
+        }
         let solved = solve(&curriculum, run, stage, end, rule).map_err(place)?;
         let shares = solved.sources.iter().map(|source| source.share).collect();
         curriculum.go_on(Stage { name: stage.name.clone(), start_tokens: stage.start_tokens, shares });
@@ -111,8 +119,9 @@ fn check(previous: &MixtureFile, run: Run, stages: &[StageUpdate], rule: Rule) -
     let Rule { limit, floor, max_repeat, .. } = rule;
     expect(limit.is_finite() && limit > 0.0, "limit", format!("expected a trust limit above 0, found {limit}"));
     expect((0.0..=1.0).contains(&floor), "floor", format!("expected a share from 0 to 1, found {floor}"));
-    let holds = max_repeat.is_finite() && max_repeat > 0.0;
-    expect(holds, "max_repeat", format!("expected a number above 0, found {max_repeat}"));
+    if let Some(most) = max_repeat {
+        expect(most.is_finite() && most > 0.0, "max_repeat", format!("expected a number above 0, found {most}"));
+    }
     expect(!stages.is_empty(), "stages", "expected at least one new stage, found none".to_owned());
     let mut before: Option<u64> = None;
     for stage in stages {
@@ -193,8 +202,8 @@ fn solve(curriculum: &Curriculum, run: Run, stage: &StageUpdate, end: Option<u64
     })
 }
 
-/// The largest eta that errors allow: values drawn from their errors alone would spend `eta^2 / 2 * sum p (1 - p) se^2` of
-/// divergence, to second order.
+/// The largest eta that errors allow: values drawn from their errors alone would spend `eta^2 / 2 * sum p (1 - p)
+/// se^2` of divergence, to second order.
 fn ceiling(before: &[f64], values: &[SourceValue], limit: f64) -> f64 {
     let errors: f64 = before.iter().zip(values).map(|(share, value)| spread(*share, *value)).sum();
     (2.0 * ERRORS_SHARE * limit / errors).sqrt()
@@ -204,8 +213,8 @@ fn spread(share: f64, value: SourceValue) -> f64 {
     share * (1.0 - share) * value.error * value.error
 }
 
-/// The best shares that stay within the limit when they are whole sequences. Rounding may add to the divergence; the limit of
-/// the real shares is lowered by what it added until it is kept.
+/// The best shares that stay within the limit when they are whole sequences. Rounding may add to the divergence; the
+/// limit of the real shares is lowered by what it added until it is kept.
 fn in_whole_sequences(
     region: &Region,
     values: &[f64],
@@ -225,8 +234,8 @@ fn in_whole_sequences(
     if !bounds.leave_room(sequences) {
         let (low, high) = (bounds.low.iter().sum::<u64>(), bounds.high.iter().sum::<u64>());
         return Err(Error::bad(format!(
-            "expected floors and repeat caps that {sequences} whole sequences can meet, found that they need at least {low} \
-             and allow at most {high}"
+            "expected floors and repeat caps that {sequences} whole sequences can meet, found that they need at least \
+             {low} and allow at most {high}"
         ))
         .help("train on more sequences, or lower the floor"));
     }
@@ -245,7 +254,8 @@ fn in_whole_sequences(
         }
     }
     Err(Error::bad(format!(
-        "expected whole sequences within the trust limit of {limit} nats, found that {sequences} sequences are too few for it"
+        "expected whole sequences within the trust limit of {limit} nats, found that {sequences} sequences are too few \
+         for it"
     ))
     .help("raise the limit, or train on more sequences"))
 }

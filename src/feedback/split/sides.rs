@@ -61,6 +61,10 @@ pub struct Declared {
 }
 
 /// An item that may be exported. It comes from [`Split::feedback`] and from nowhere else.
+///
+/// ```compile_fail,E0451
+/// let item = veval::feedback::split::FeedbackItem { index: 0, task: String::new(), id: String::new() };
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FeedbackItem {
     index: usize,

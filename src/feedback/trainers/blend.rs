@@ -6,7 +6,7 @@ use super::registry::{Starts, Unit};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::feedback::mix::Run;
-use crate::lab::train::{Mixture, MixtureFile, SourceRecord};
+use crate::lab::train::{Mixture, MixtureFile, SourceRecord, Stage};
 
 /// What a mixture does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,13 +63,20 @@ const MOST_LOSS_FACTOR: f64 = 4.0;
 
 impl Blend {
     /// # Errors
-    /// A mixture that is none; a stage that is shorter than a step, or starts after the end of the run.
+    /// A mixture that is none; a step without sequences, or longer than the run; a stage that starts after its end.
     pub fn new(file: &MixtureFile, settings: ExportSettings) -> Result<Self> {
-        if settings.batch_sequences == 0 {
-            return Err(Error::bad("expected a step of at least one sequence, found 0").at("batch_sequences"));
+        let ExportSettings { run, batch_sequences, .. } = settings;
+        let step_tokens = batch_sequences.checked_mul(run.sequence_length);
+        if !step_tokens.is_some_and(|tokens| (1..=run.total_tokens).contains(&tokens)) {
+            let message = format!(
+                "expected steps of at least one sequence of {} tokens in a run of {}, found {batch_sequences} \
+                 sequences",
+                run.sequence_length, run.total_tokens
+            );
+            return Err(Error::bad(message).at("batch_sequences"));
         }
         let mixture = Mixture::new(file)?;
-        let total = settings.run.total_tokens;
+        let total = run.total_tokens;
         let stages = mixture.stages();
         let end = |number: usize| stages.get(number + 1).map_or(total, |next| next.start_tokens);
         let mut problems = Vec::new();
@@ -78,7 +85,7 @@ impl Blend {
             problems.push(Diagnostic::new(message).at(format!("stages[{number}] ({})", stage.name)));
         }
         Error::check(problems)?;
-        let stage = |(number, stage): (usize, &crate::lab::train::Stage)| BlendStage {
+        let stage = |(number, stage): (usize, &Stage)| BlendStage {
             name: stage.name.clone(),
             start_tokens: stage.start_tokens,
             tokens: end(number) - stage.start_tokens,
@@ -96,7 +103,8 @@ impl Blend {
         self.settings.batch_sequences * self.settings.run.sequence_length
     }
 
-    /// Steps before each stage, to the nearest that the trainer can start one at, with a warning where that moves a start.
+    /// Steps before each stage, to the nearest that the trainer can start one at, with a warning where that moves a
+    /// start.
     ///
     /// # Errors
     /// Stages that would start at the same step.
@@ -106,11 +114,11 @@ impl Blend {
             Starts::Steps => 1,
             Starts::Blocks(block) => block / greatest_common_divisor(block, self.settings.batch_sequences),
         };
-        let step_tokens = self.batch_tokens() * unit;
+        let step_tokens = self.batch_tokens().saturating_mul(unit);
         let mut starts: Vec<u64> = Vec::with_capacity(self.stages.len());
         for stage in &self.stages {
             let tokens = stage.start_tokens;
-            let start = (tokens + step_tokens / 2) / step_tokens * unit;
+            let start = tokens.saturating_add(step_tokens / 2) / step_tokens * unit;
             if start * self.batch_tokens() != tokens {
                 warnings.push(format!(
                     "stage {:?} starts at {tokens} tokens; the files start it after {start} steps, at {} tokens",
@@ -120,8 +128,8 @@ impl Blend {
             }
             if starts.last().is_some_and(|last| *last >= start) {
                 return Err(Error::bad(format!(
-                    "expected stages that start {unit} or more steps of {} tokens apart, found two that start after {start} \
-                     steps",
+                    "expected stages that start {unit} or more steps of {} tokens apart, found two that start after \
+                     {start} steps",
                     self.batch_tokens()
                 ))
                 .at(format!("stage {}", stage.name)));

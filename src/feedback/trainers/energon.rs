@@ -9,7 +9,8 @@ use super::text::{decimal, quoted};
 pub(super) const TRAINER: Trainer = Trainer {
     name: "energon",
     unit: Unit::Documents,
-    usage: "Pass metadataset.yaml to get_train_dataset; paths in it are relative to its own folder, and a sample is a document.",
+    usage: "Pass metadataset.yaml to get_train_dataset; paths in it are relative to its own folder, and a sample is a \
+            document.",
     stages: Stages::Files,
     starts: Starts::Tokens,
     repeats: Repeats::Free,

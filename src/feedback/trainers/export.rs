@@ -68,8 +68,8 @@ impl ExportFile {
 /// Writes a blend for a trainer, into memory.
 ///
 /// # Errors
-/// All of: sources without what the trainer needs (paths, a mean number of tokens); names and paths that its files cannot
-/// hold; stages that would start at one step.
+/// All of: sources without what the trainer needs (paths, a mean number of tokens); names and paths that its files
+/// cannot hold; stages that would start at one step.
 pub fn export(trainer: &'static Trainer, blend: &Blend) -> Result<Export> {
     check(trainer, blend)?;
     let mut warnings = warnings(trainer, blend);
@@ -119,7 +119,8 @@ fn check(trainer: &Trainer, blend: &Blend) -> Result<()> {
             problems.push(Diagnostic::new(message).at(format!("stage {}", stage.name)));
         }
     }
-    for label in blend.ambiguous_labels() {
+    let labels = if trainer.entry_per_path { blend.ambiguous_labels() } else { Vec::new() };
+    for label in labels {
         let message = format!("expected names that differ from those of other sources' paths, found {label:?} twice");
         problems.push(Diagnostic::new(message));
     }
@@ -131,8 +132,8 @@ fn warnings(trainer: &Trainer, blend: &Blend) -> Vec<String> {
     let name = trainer.name;
     if trainer.stages == Stages::Files && blend.stages.len() > 1 {
         warnings.push(format!(
-            "{name} has no stages: there is a file for each of {}, to be started with as a run of its own, and what earlier \
-             ones saw is not remembered",
+            "{name} has no stages: there is a file for each of {}, to be started with as a run of its own, and what \
+             earlier ones saw is not remembered",
             blend.stages.len()
         ));
     }
@@ -141,8 +142,8 @@ fn warnings(trainer: &Trainer, blend: &Blend) -> Vec<String> {
         let (repeat, source) = (blend.repeat(source).unwrap_or(0.0), &blend.sources[source]);
         let limit = source.max_repeat.map_or("no limit".to_owned(), |limit| format!("a limit of {limit}"));
         warnings.push(format!(
-            "{name} keeps no count of repeats: {:?} is seen {repeat:.2} times in the run that the mixture was made for ({limit}), \
-             and more often in a longer one",
+            "{name} keeps no count of repeats: {:?} is seen {repeat:.2} times in the run that the mixture was made for \
+             ({limit}), and more often in a longer one",
             source.name
         ));
     }
@@ -155,7 +156,8 @@ fn warnings(trainer: &Trainer, blend: &Blend) -> Vec<String> {
     }
     for source in blend.sources.iter().filter(|source| trainer.entry_per_path && source.paths.len() > 1) {
         warnings.push(format!(
-            "{name} weights each path by itself: the share of {:?} is split evenly among its {} paths, whatever their sizes",
+            "{name} weights each path by itself: the share of {:?} is split evenly among its {} paths, whatever their \
+             sizes",
             source.name,
             source.paths.len()
         ));
@@ -189,7 +191,8 @@ fn readme(trainer: &Trainer, files: &[ExportFile], achieved: &[Achieved]) -> Str
     let found = worst.map_or(String::new(), |worst| {
         let (source, gap) = &worst.deviation;
         format!(
-            "Its sampler, drawn {} times, comes within {:.6} of every share of tokens (furthest: {source:?} of stage {:?}).",
+            "Its sampler, drawn {} times, comes within {:.6} of every share of tokens (furthest: {source:?} of stage \
+             {:?}).",
             worst.draws,
             gap.abs(),
             worst.stage

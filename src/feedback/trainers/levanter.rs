@@ -1,7 +1,7 @@
 //! Levanter and Marin: `train_weights`, by stages where there are some.
 //!
-//! Every block of sequences has the same counts: shares of it, cut to whole numbers, and what is missing goes to the largest
-//! source. So the weights are written as such counts, by largest remainders: then nothing is cut.
+//! Every block of sequences has the same counts: shares of it, cut to whole numbers, and what is missing goes to the
+//! largest source. So the weights are written as such counts, by largest remainders: then nothing is cut.
 
 use super::export::{Draft, ExportFile};
 use super::registry::{Paths, Repeats, Stages, Starts, Trainer, Unit};
@@ -36,7 +36,8 @@ fn write(draft: &mut Draft<'_>) -> Vec<ExportFile> {
         let counts = apportioned(&shares, BLOCK);
         for ((source, share), _) in drawn.iter().zip(&counts).filter(|(_, count)| **count == 0) {
             draft.warnings.push(format!(
-                "levanter deals in blocks of {BLOCK} sequences: a share of {} in stage {:?} is too small, and {:?} gets none",
+                "levanter deals in blocks of {BLOCK} sequences: a share of {} in stage {:?} is too small, and {:?} \
+                 gets none",
                 decimal(*share),
                 stage.name,
                 blend.sources[*source].name

@@ -9,7 +9,8 @@ use super::text::{decimal, quoted};
 pub(super) const TRAINER: Trainer = Trainer {
     name: "live",
     unit: Unit::Tokens,
-    usage: "Poll weights.json: when its version rises, draw by its weights from its step on; it is replaced at once, never in parts.",
+    usage: "Poll weights.json: when its version rises, draw by its weights from its step on; it is replaced at once, \
+            never in parts.",
     stages: Stages::Files,
     starts: Starts::Steps,
     repeats: Repeats::Free,
@@ -37,7 +38,8 @@ fn json(blend: &Blend, number: usize, stage: &BlendStage, step: u64) -> String {
         (0..blend.sources.len()).map(entry).collect::<Vec<_>>().join(", ")
     };
     format!(
-        "{{\"version\": {}, \"step\": {step}, \"unit\": \"tokens\",\n \"weights\": {{{}}},\n \"loss_weights\": {{{}}}}}\n",
+        "{{\"version\": {}, \"step\": {step}, \"unit\": \"tokens\",\n \"weights\": {{{}}},\n \"loss_weights\": \
+         {{{}}}}}\n",
         number + 1,
         object(&|source| stage.shares[source]),
         object(&|source| blend.sources[source].loss_factor)

@@ -11,7 +11,8 @@ const WHY: &str = "OmegaConf would put another value there";
 pub(super) const TRAINER: Trainer = Trainer {
     name: "llm-foundry",
     unit: Unit::Sequences,
-    usage: "Merge streams.yaml (and curriculum.yaml, if there) into the training configuration; MDS samples are sequences.",
+    usage: "Merge streams.yaml (and curriculum.yaml, if there) into the training configuration; MDS samples are \
+            sequences.",
     stages: Stages::Native,
     starts: Starts::Tokens,
     repeats: Repeats::Free,

@@ -9,7 +9,8 @@ use super::text::{decimal, quoted};
 pub(super) const TRAINER: Trainer = Trainer {
     name: "megatron",
     unit: Unit::Sequences,
-    usage: "Pass data_args.txt to --data-args-path, or per_split.json to --per-split-data-args-path with valid and test set.",
+    usage: "Pass data_args.txt to --data-args-path, or per_split.json to --per-split-data-args-path with valid and \
+            test set.",
     stages: Stages::Files,
     starts: Starts::Tokens,
     repeats: Repeats::Free,

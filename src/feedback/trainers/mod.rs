@@ -1,13 +1,15 @@
-//! Mixtures in the trainers' own formats: files that their readers take, in their unit, and what they will make of them.
+//! Mixtures in the trainers' own formats: files that their readers take, in their unit, and what they will make of
+//! them.
 //!
 //! ```text
-//! mixture.json ─► Blend: stages, shares, facts ─► a trainer of the table ─► files, warnings, README
-//!                                                      └─► its sampler, drawn a million times ─► achieved shares
+//! mixture.json ─► Blend: stages, shares, facts ─► a trainer ─► files, warnings, README
+//!                                                     └─► its sampler, drawn a million times ─► achieved shares
 //! ```
-//! A share of tokens `q` becomes what the trainer draws: fixed-length sequences, where it is the same number, or documents,
-//! where source `i` with a mean of `m_i` tokens gets `(q_i / m_i) / sum_j (q_j / m_j)` of the draws.
+//! A share of tokens `q` becomes what the trainer draws: fixed-length sequences, where it is the same number, or
+//! documents, where source `i` with a mean of `m_i` tokens gets `(q_i / m_i) / sum_j (q_j / m_j)` of the draws.
 //!
-//! **To add a trainer**: a file with a `const TRAINER`, a line in [`TRAINERS`], golden files (`BLESS=1 cargo test trainers`).
+//! **To add a trainer**: a file with a `const TRAINER`, a line in [`TRAINERS`], golden files (`BLESS=1 cargo test
+//! trainers`).
 
 mod blend;
 mod energon;

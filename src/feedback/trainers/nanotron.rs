@@ -8,7 +8,8 @@ use super::text::{decimal, quoted};
 pub(super) const TRAINER: Trainer = Trainer {
     name: "nanotron",
     unit: Unit::Sequences,
-    usage: "Put data_stages into the training configuration; every folder needs its .metadata file, all of one tokenizer.",
+    usage: "Put data_stages into the training configuration; every folder needs its .metadata file, all of one \
+            tokenizer.",
     stages: Stages::Native,
     starts: Starts::Steps,
     repeats: Repeats::Free,

@@ -4,12 +4,13 @@ use super::blend::{Blend, BlendSource, BlendStage};
 use super::export::{Draft, ExportFile};
 use super::registry::{Paths, Repeats, Stages, Starts, Trainer, Unit};
 use super::sampler::Sampler;
-use super::text::{decimal, quoted};
+use super::text::{decimal, exact, quoted};
 
 pub(super) const TRAINER: Trainer = Trainer {
     name: "olmo-core",
     unit: Unit::Tokens,
-    usage: "Load with SourceMixtureDatasetConfig.from_yaml, for a fixed-length dataset, or call mixture() of composable.py.",
+    usage: "Load with SourceMixtureDatasetConfig.from_yaml, for a fixed-length dataset, or call mixture() of \
+            composable.py.",
     stages: Stages::Files,
     starts: Starts::Tokens,
     repeats: Repeats::Kept,
@@ -42,7 +43,8 @@ fn yaml(blend: &Blend, stage: &BlendStage) -> String {
     for (number, share) in blend.drawn(stage, Unit::Tokens) {
         let source = &blend.sources[number];
         let (fraction, repetition) = supply(blend, number);
-        text += &format!("    - source_name: {}\n      target_ratio: {}\n", quoted(&source.name), decimal(share));
+        // With all digits: a source at its limit must not need a token more.
+        text += &format!("    - source_name: {}\n      target_ratio: {}\n", quoted(&source.name), exact(share));
         text += &format!(
             "      max_repetition_ratio: {}\n      max_source_fraction: {}\n",
             decimal(repetition),
@@ -63,26 +65,33 @@ fn supply(blend: &Blend, source: usize) -> (f64, f64) {
     (limit.min(1.0), limit.max(1.0))
 }
 
+const PYTHON: &str = r#""""The mixture for OLMo-core's composable data loader."""
+
+from olmo_core.data.composable import MixingInstanceSource
+
+
+def mixture(instances):
+    """`instances(name, paths)` gives the config of an instance source of the run's sequence length."""
+    spec = MixingInstanceSource.Spec.Config
+    return MixingInstanceSource.Config(
+        source_specs=[
+"#;
+
 fn python(blend: &Blend, stage: &BlendStage) -> String {
-    let mut text = String::from(
-        "\"\"\"The mixture for OLMo-core's composable data loader.\"\"\"\n\n\
-         from olmo_core.data.composable import MixingInstanceSource\n\n\n\
-         def mixture(instances):\n    \
-         \"\"\"`instances(name, paths)` gives the config of an instance source of the run's sequence length.\"\"\"\n    \
-         spec = MixingInstanceSource.Spec.Config\n    \
-         return MixingInstanceSource.Config(\n        source_specs=[\n",
-    );
+    let mut text = PYTHON.to_owned();
     for (number, share) in blend.drawn(stage, Unit::Tokens) {
         let BlendSource { name, paths, .. } = &blend.sources[number];
         let name = quoted(name);
         let paths: Vec<String> = paths.iter().map(|path| quoted(path)).collect();
-        text += &format!(
-            "            spec(\n                source=instances({name}, [{}]),\n                ratio={},\n                \
-             max_repetition_factor={},\n                label={name},\n            ),\n",
-            paths.join(", "),
-            decimal(share),
-            decimal(supply(blend, number).1)
-        );
+        let arguments = [
+            format!("source=instances({name}, [{}])", paths.join(", ")),
+            format!("ratio={}", decimal(share)),
+            format!("max_repetition_factor={}", decimal(supply(blend, number).1)),
+            format!("label={name}"),
+        ];
+        text += "            spec(\n";
+        text.extend(arguments.map(|argument| format!("                {argument},\n")));
+        text += "            ),\n";
     }
     text + "        ],\n    )\n"
 }

@@ -105,8 +105,8 @@ pub(super) fn proportions(shares: &[f64]) -> Vec<u64> {
     shares.iter().map(|share| (share / least * 100.0).round() as u64).collect()
 }
 
-/// Of the first draws, how many each source has when draw `k` is the source's whose count, `k` less its own part rounded
-/// down, rises: the first gets its part of all, the second of what is left, and so on.
+/// Of the first draws, how many each source has when draw `k` is the source's whose count, `k` less its own part
+/// rounded down, rises: the first gets its part of all, the second of what is left, and so on.
 fn interleaved(proportions: &[u64]) -> Vec<u64> {
     let mut left = u128::from(DRAWS);
     let mut whole: u128 = proportions.iter().map(|part| u128::from(*part)).sum();

@@ -101,8 +101,8 @@ fn every_sampler_comes_near_the_shares_of_tokens() {
                 for (found, wanted) in achieved.shares.iter().zip(&stage.shares) {
                     assert!((found - wanted).abs() <= gap.abs(), "{}", trainer.name);
                 }
-                // By chance: five standard errors, where a draw of the longest documents weighs most; else rounding of the
-                // trainer itself.
+                // By chance: five standard errors, where a draw of the longest documents weighs most; else rounding
+                // of the trainer itself.
                 let bound = match trainer.sampler {
                     Sampler::Chance => 5e-3,
                     Sampler::Proportions => 2e-3,
@@ -276,13 +276,15 @@ fn what_is_missing_is_said_for_all_sources() {
     file.sources[0].documents = Some(200_000);
     assert_eq!(Blend::new(&file, SETTINGS).unwrap().sources[0].mean_tokens, Some(1550.0));
 
-    let twice = refused("hf", |file| file.sources[0].name = "web/1".into());
+    let twice = refused("llamafactory", |file| file.sources[0].name = "web/1".into());
     assert!(twice.contains("found \"web/1\" twice"), "{twice}");
     assert!(refused("hf", |file| file.sources[0].q = 0.5).contains("shares that sum to 1"));
     assert!(find("llama-factory").unwrap_err().to_string().contains("did you mean \"llamafactory\"?"));
     assert!(find("x").unwrap_err().to_string().contains("the trainers are olmo-core, torchtitan"));
-    let none = ExportSettings { batch_sequences: 0, ..SETTINGS };
-    assert!(Blend::new(&file, none).is_err());
+    for batch_sequences in [0, 1_024_001, u64::MAX] {
+        let error = Blend::new(&file, ExportSettings { batch_sequences, ..SETTINGS }).unwrap_err().to_string();
+        assert!(error.contains(&format!("found {batch_sequences} sequences")), "{error}");
+    }
     let mut late = staged_file();
     late.total_tokens = None;
     late.stages[1].start_tokens = SETTINGS.run.total_tokens as f64;

@@ -1,10 +1,11 @@
-//! The files of every trainer, byte for byte, as `tests/fixtures/trainers` has them. `BLESS=1 cargo test trainers` writes
-//! them anew; `tests/oracle/trainers.py` reads them with the trainers' own code.
+//! The files of every trainer, byte for byte, as `tests/fixtures/trainers` has them. `BLESS=1 cargo test trainers`
+//! writes them anew; `tests/oracle/trainers.py` reads them with the trainers' own code.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::tests::{blend, staged};
+use super::text::quoted;
 use super::*;
 
 fn folder(trainer: &str, case: &str) -> PathBuf {
@@ -46,4 +47,21 @@ fn files_are_as_recorded() {
             }
         }
     }
+}
+
+/// Strings that YAML would take for something else, and every character that it would not take as it is.
+#[test]
+fn hostile_strings_are_as_recorded() {
+    let signs = ": #{}[],&*!|>'\"%@`-?~\\";
+    let mut strings: Vec<String> =
+        ["", "null", "yes", "1e3", "0x10", " a ", "- a", "a: b", "${a}", "<<", "日本"].map(str::to_owned).to_vec();
+    strings.extend(signs.chars().map(|sign| format!("{sign}x{sign} {sign}")));
+    let odd = (0..=0xa0).chain([0x2028, 0x2029, 0xfeff, 0xfffe, 0xffff, 0x1f600]).filter_map(char::from_u32);
+    strings.extend(odd.map(|character| format!("a{character}b")));
+    let found: String = strings.iter().flat_map(|string| ["- ".to_owned(), quoted(string), "\n".to_owned()]).collect();
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/trainers/strings.yaml");
+    if crate::ctx::variable("BLESS").is_some() {
+        std::fs::write(&path, &found).unwrap();
+    }
+    assert!(found == std::fs::read_to_string(&path).unwrap_or_default(), "BLESS=1 cargo test trainers");
 }

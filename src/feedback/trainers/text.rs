@@ -1,7 +1,7 @@
 //! Values written so that every reader reads them back: strings for YAML, JSON and Python, numbers without exponents.
 
-/// A string in double quotes that YAML, JSON and Python read alike. Whatever a YAML reader does not take as it is, and
-/// whatever ends a line somewhere, is escaped.
+/// A string in double quotes that YAML, JSON and Python read alike. Whatever a YAML reader does not take as it is,
+/// and whatever ends a line somewhere, is escaped.
 pub(super) fn quoted(text: &str) -> String {
     let mut found = String::with_capacity(text.len() + 2);
     found.push('"');
@@ -28,7 +28,8 @@ pub(super) fn quoted(text: &str) -> String {
     found
 }
 
-/// A number with ten significant digits, always with a point and never with an exponent: YAML 1.1 takes `1e-5` for text.
+/// A number with ten significant digits, always with a point and never with an exponent: YAML 1.1 takes `1e-5` for
+/// text.
 pub(super) fn decimal(number: f64) -> String {
     if number == 0.0 {
         return "0.0".to_owned();
@@ -37,6 +38,12 @@ pub(super) fn decimal(number: f64) -> String {
     let text = format!("{number:.places$}");
     let text = text.trim_end_matches('0');
     if text.ends_with('.') { format!("{text}0") } else { text.to_owned() }
+}
+
+/// A number with all its digits, with a point and without an exponent.
+pub(super) fn exact(number: f64) -> String {
+    let text = number.to_string();
+    if text.contains('.') { text } else { text + ".0" }
 }
 
 #[cfg(test)]
@@ -50,7 +57,23 @@ mod tests {
         for (number, text) in cases {
             assert_eq!(decimal(number), text);
         }
-        assert_eq!(decimal(0.1 + 0.2), "0.3");
+        assert_eq!((decimal(0.1 + 0.2), exact(0.1 + 0.2)), ("0.3".into(), "0.30000000000000004".into()));
+        assert_eq!((exact(1e-9), exact(1.0)), ("0.000000001".into(), "1.0".into()));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn any_string_is_read_back(text in ".*", odd in "[\\x00-\\x20\"\\\\\\x7f-\\xa0]*", number in 1e-30..1e12f64) {
+            for text in [text, odd] {
+                let written = quoted(&text);
+                proptest::prop_assert_eq!(serde_json::from_str::<String>(&written).unwrap(), text);
+                proptest::prop_assert!(written.lines().count() == 1);
+            }
+            let read: f64 = decimal(number).parse().unwrap();
+            proptest::prop_assert!((read / number - 1.0).abs() <= 5.01e-10 || number >= 1e8);
+        }
     }
 
     #[test]

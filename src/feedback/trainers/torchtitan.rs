@@ -1,7 +1,7 @@
 //! torchtitan: a Grain mix of packed children as Python.
 //!
-//! Grain scales weights so that the least becomes 100 and cuts the rest to whole numbers. So the weights are written as such
-//! numbers, rounded rather than cut: then they are taken as they are.
+//! Grain scales weights so that the least becomes 100 and cuts the rest to whole numbers. So the weights are written
+//! as such numbers, rounded rather than cut: then they are taken as they are.
 
 use super::blend::{Blend, BlendStage};
 use super::export::{Draft, ExportFile};
@@ -12,7 +12,8 @@ use super::text::quoted;
 pub(super) const TRAINER: Trainer = Trainer {
     name: "torchtitan",
     unit: Unit::Sequences,
-    usage: "Give mixture() of mix.py a function that makes a document dataset from paths; each child is packed, then mixed.",
+    usage: "Give mixture() of mix.py a function that makes a document dataset from paths; each child is packed, then \
+            mixed.",
     stages: Stages::Files,
     starts: Starts::Tokens,
     repeats: Repeats::Free,
@@ -33,13 +34,28 @@ fn write(draft: &mut Draft<'_>) -> Vec<ExportFile> {
     blend.stages.iter().enumerate().map(file).collect()
 }
 
+const HEAD: &str = r#""""The mixture for torchtitan's Grain data pipeline."""
+
+from torchtitan.components.data import ConcatThenSplitPackingConfig, DatasetMixConfig, WeightedDataset
+
+# Name, paths and weight of each source; Grain takes weights as whole numbers of which the least is 100.
+SOURCES = (
+"#;
+
+const TAIL: &str = r#")
+
+
+def mixture(documents):
+    """`documents(name, paths)` gives a SingleDatasetConfig of TextSequence documents."""
+    packed = [
+        WeightedDataset(dataset=ConcatThenSplitPackingConfig(dataset=documents(name, paths)), weight=weight)
+        for name, paths, weight in SOURCES
+    ]
+    return DatasetMixConfig(datasets=tuple(packed))
+"#;
+
 fn python(blend: &Blend, stage: &BlendStage) -> String {
-    let mut text = String::from(
-        "\"\"\"The mixture for torchtitan's Grain data pipeline.\"\"\"\n\n\
-         from torchtitan.components.data import ConcatThenSplitPackingConfig, DatasetMixConfig, WeightedDataset\n\n\
-         # Name, paths and weight of each source; Grain takes weights as whole numbers of which the least is 100.\n\
-         SOURCES = (\n",
-    );
+    let mut text = HEAD.to_owned();
     let drawn = blend.drawn(stage, Unit::Sequences);
     let shares: Vec<f64> = drawn.iter().map(|(_, share)| *share).collect();
     for ((number, _), weight) in drawn.iter().zip(proportions(&shares)) {
@@ -47,11 +63,5 @@ fn python(blend: &Blend, stage: &BlendStage) -> String {
         let paths: Vec<String> = source.paths.iter().map(|path| quoted(path)).collect();
         text += &format!("    ({}, ({},), {weight}),\n", quoted(&source.name), paths.join(", "));
     }
-    text + ")\n\n\n\
-     def mixture(documents):\n    \
-     \"\"\"`documents(name, paths)` gives a SingleDatasetConfig of TextSequence documents.\"\"\"\n    \
-     packed = [\n        \
-     WeightedDataset(dataset=ConcatThenSplitPackingConfig(dataset=documents(name, paths)), weight=weight)\n        \
-     for name, paths, weight in SOURCES\n    ]\n    \
-     return DatasetMixConfig(datasets=tuple(packed))\n"
+    text + TAIL
 }

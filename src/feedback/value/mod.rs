@@ -12,7 +12,7 @@
 //!
 //! **Combined value.** Each target's values are divided by the root of their mean square over all documents, which leaves
 //! zero where it is; the mean is taken over the targets of a domain, and then over domains, so that a domain of many tasks
-//! does not drown one of few. Pooling all targets into one gradient is a known failure (V-Pretraining, section 4).
+//! does not drown one of few. Pooling all targets into one gradient is a known failure (V-Pretraining, arXiv 2601.22108).
 //!
 //! **Standard error of a document's value.** Feedback items come in K random parts (two halves or more), whose spread says
 //! what other items would have said (`parts.rs`). Of one document that is K - 1 degrees of freedom; so it is joined, with

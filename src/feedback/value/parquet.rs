@@ -22,11 +22,11 @@ const GROUP_ROWS: usize = 16_384;
 /// What a column holds of a row.
 enum Column {
     Text(fn(&ValueRow) -> Option<&str>),
-    Int(fn(&ValueRow) -> Option<i32>),
+    /// Of so many bits, with a sign or without.
+    Int(i8, bool, fn(&ValueRow) -> Option<i32>),
     Long(fn(&ValueRow) -> Option<i64>),
     Float(fn(&ValueRow) -> Option<f32>),
-    /// A list, which is empty where it is not known.
-    Longs(fn(&ValueRow) -> &[i64]),
+    Longs(fn(&ValueRow) -> Option<&[i64]>),
     /// Of [`ValueRow::targets`].
     Target,
 }
@@ -42,8 +42,8 @@ fn fixed() -> Vec<(&'static str, Column)> {
         ("byte_end", Long(|row| row.place.byte_end)),
         ("token_start", Long(|row| row.place.token_start)),
         ("token_end", Long(|row| row.place.token_end)),
-        ("n_tokens", Int(|row| Some(row.n_tokens))),
-        ("n_loss_tokens", Int(|row| Some(row.n_loss_tokens))),
+        ("n_tokens", Int(32, true, |row| Some(row.n_tokens))),
+        ("n_loss_tokens", Int(32, true, |row| Some(row.n_loss_tokens))),
         ("loss", Float(|row| Some(row.loss))),
         ("loss_ref", Float(|row| row.loss_ref)),
         ("excess", Float(|row| row.excess)),
@@ -53,14 +53,14 @@ fn fixed() -> Vec<(&'static str, Column)> {
         ("pct", Float(|row| Some(row.pct))),
         ("self_influence", Float(|row| Some(row.self_influence))),
         ("grad_norm", Float(|row| Some(row.grad_norm))),
-        ("span_hits", Int(|row| row.span_hits)),
+        ("span_hits", Int(32, true, |row| row.span_hits)),
         ("near_dup", Long(|row| row.near_dup)),
-        ("seen_steps", Longs(|row| row.seen_steps.as_deref().unwrap_or_default())),
-        ("exclude", Int(|row| row.exclude.map(i32::from))),
+        ("seen_steps", Longs(|row| row.seen_steps.as_deref())),
+        ("exclude", Int(8, false, |row| row.exclude.map(i32::from))),
         ("copies", Float(|row| row.copies)),
-        ("copies_int", Int(|row| row.copies_int.map(i32::from))),
+        ("copies_int", Int(16, true, |row| row.copies_int.map(i32::from))),
         ("loss_weight", Float(|row| row.loss_weight)),
-        ("stage", Int(|row| row.stage.map(i32::from))),
+        ("stage", Int(16, true, |row| row.stage.map(i32::from))),
     ]
 }
 
@@ -125,7 +125,10 @@ impl Column {
         let optional = |physical| primitive(name, physical, Repetition::OPTIONAL);
         match self {
             Self::Text(_) => optional(Physical::BYTE_ARRAY).with_logical_type(Some(LogicalType::String)).build(),
-            Self::Int(_) => optional(Physical::INT32).build(),
+            Self::Int(bits, signed, _) => {
+                let integer = LogicalType::integer(*bits, *signed);
+                optional(Physical::INT32).with_logical_type(Some(integer)).build()
+            }
             Self::Long(_) => optional(Physical::INT64).build(),
             Self::Float(_) | Self::Target => optional(Physical::FLOAT).build(),
             Self::Longs(_) => {
@@ -135,7 +138,7 @@ impl Column {
                     .with_fields(vec![Arc::new(element)])
                     .build()?;
                 Type::group_type_builder(name)
-                    .with_repetition(Repetition::REQUIRED)
+                    .with_repetition(Repetition::OPTIONAL)
                     .with_logical_type(Some(LogicalType::List))
                     .with_fields(vec![Arc::new(list)])
                     .build()
@@ -151,17 +154,18 @@ impl Column {
     ) -> parquet::errors::Result<()> {
         match self {
             Self::Text(get) => optional::<ByteArrayType>(out, rows.iter().map(|row| get(row).map(ByteArray::from))),
-            Self::Int(get) => optional::<Int32Type>(out, rows.iter().map(get)),
+            Self::Int(_, _, get) => optional::<Int32Type>(out, rows.iter().map(get)),
             Self::Long(get) => optional::<Int64Type>(out, rows.iter().map(get)),
             Self::Float(get) => optional::<FloatType>(out, rows.iter().map(get)),
             Self::Target => optional::<FloatType>(out, rows.iter().map(|row| row.targets.get(name).copied())),
             Self::Longs(get) => {
                 let (mut values, mut present, mut repeated) = (Vec::new(), Vec::new(), Vec::new());
-                for row in rows {
-                    let list = get(row);
+                for list in rows.iter().map(get) {
+                    // What is not known is at level 0, an empty list at 1; both take one entry.
+                    let level = list.map_or(0, |list| if list.is_empty() { 1 } else { 2 });
+                    let list = list.unwrap_or_default();
                     values.extend(list);
-                    // An empty list has one entry that is not there.
-                    present.extend(std::iter::repeat_n(i16::from(!list.is_empty()), list.len().max(1)));
+                    present.extend(std::iter::repeat_n(level, list.len().max(1)));
                     repeated.extend((0..list.len().max(1)).map(|at| i16::from(at > 0)));
                 }
                 levels::<Int64Type>(out, &values, &present, Some(&repeated))
@@ -228,7 +232,10 @@ mod tests {
         assert_eq!(rows.len(), 4);
         assert_eq!((&rows[3]["doc_id"], &rows[3]["row"], &rows[3]["value"]), (&"d3".into(), &3.into(), &1.5.into()));
         assert_eq!(rows[3]["seen_steps"], serde_json::json!([0, 1, 2]));
-        assert_eq!((&rows[0]["seen_steps"], &rows[1]["seen_steps"]), (&serde_json::json!([]), &serde_json::json!([])));
+        assert_eq!(
+            (&rows[0]["seen_steps"], &rows[1]["seen_steps"]),
+            (&serde_json::json!([]), &serde_json::Value::Null)
+        );
         assert_eq!((&rows[0]["row"], &rows[2]["exclude"]), (&serde_json::Value::Null, &9.into()));
         assert_eq!(rows[1]["value_t"], serde_json::json!(-0.5));
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -242,6 +249,8 @@ mod tests {
             match field {
                 Field::Str(text) => text.as_str().into(),
                 Field::Int(number) => (*number).into(),
+                Field::UByte(number) => (*number).into(),
+                Field::Short(number) => (*number).into(),
                 Field::Long(number) => (*number).into(),
                 Field::Float(number) => (*number).into(),
                 Field::ListInternal(list) => list.elements().iter().map(value).collect(),

@@ -164,8 +164,8 @@ pub struct Twin {
 const FEWEST_TWINS: usize = 5;
 
 /// Linear datamodeling score (Park et al. 2023, TRAK): Spearman's correlation over twins of the sum of their documents'
-/// values with the loss that they reached, its sign changed so that positive is good. `values`: as they were measured, not
-/// per token, if twins saw whole documents.
+/// values with the loss that they reached, its sign changed so that positive is good. `values`: of what
+/// a twin takes of a document; of whole documents the value times its tokens with a loss.
 ///
 /// # Errors
 /// Fewer than five twins; documents that are not there; losses that are no numbers; twins that do not differ.

@@ -8,7 +8,7 @@ use super::table::{Kept, Stored, ValueTable};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 
-/// How many documents of a source the pooled variance of a document's value counts for, against its own parts.
+/// Degrees of freedom that the variance pooled over a source counts for in a document's, beside those of its own parts.
 const POOLED_FREEDOM: f64 = 4.0;
 
 /// Values, percentiles and errors. The face of the module states the rules.

@@ -18,7 +18,6 @@ mod lists;
 mod opinions;
 mod press;
 mod recall;
-mod sealed;
 mod truth;
 mod web;
 
@@ -33,9 +32,9 @@ pub use truth::{Truth, truth};
 
 use super::document::Draft;
 use super::item::LabTask;
+use super::sealed::Sealed;
 use super::size::Size;
 use press::Press;
-use sealed::Sealed;
 
 /// A source of documents, and the tasks that belong to it.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,8 +1,8 @@
 //! Documents of one source, drawn again where a sealed text would get out.
 
-use super::sealed::Sealed;
 use crate::lab::document::Draft;
 use crate::lab::random::Stream;
+use crate::lab::sealed::Sealed;
 use crate::lab::size::Size;
 
 /// First and last year in which documents are written.

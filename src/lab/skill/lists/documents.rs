@@ -3,8 +3,8 @@
 use super::inventory::TRANSFORMATIONS;
 use super::transformation::{Transformation, write_list};
 use crate::lab::random::Stream;
+use crate::lab::sealed::Sealed;
 use crate::lab::skill::press::Press;
-use crate::lab::skill::sealed::Sealed;
 
 /// Fewest and most pairs of a list.
 const PAIRS: (usize, usize) = (6, 9);
