@@ -79,7 +79,7 @@ fn open(of: &GradItems) -> Result<Opened> {
         }
     };
     let names = of.parameters.of(model.decoder().leaves())?;
-    Ok(Opened { targets, names, model })
+    Ok(Opened { model, targets, names })
 }
 
 /// What gradients are taken of.
