@@ -255,7 +255,7 @@ mod tests {
             .replace("entries = 1024", "entries = 200")
             .replace("log_spaced = 7", "steps = [2000]");
         let found = plan(&bad).unwrap_err().to_string();
-        for wanted in ["model.width", "schedule", "tokenizer.entries", "checkpoints.steps"] {
+        for wanted in ["model.width", "warm-up", "tokenizer.entries", "checkpoints.steps"] {
             assert!(found.contains(wanted), "{wanted}: {found}");
         }
     }
