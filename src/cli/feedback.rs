@@ -4,13 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
+use serde::Deserialize;
+use serde_json::Value;
+
 use super::args::{FeedbackArguments, FeedbackExportArguments, Feedbacks, MixArguments};
 use super::print;
+use crate::data::read_rows;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::feedback::mix::{MixedStage, Rule, Run, SourceValue, StageUpdate, update};
 use crate::feedback::trainers::{Blend, Export, ExportSettings, TRAINERS, Trainer, export, find};
-use crate::feedback::value::read_lines;
 use crate::lab::train::MixtureFile;
 
 /// After this many bad rows the rest is not looked at.
@@ -40,27 +43,40 @@ fn mix(arguments: &MixArguments) -> Result<()> {
     print(&mixed.stages.iter().map(stage_text).collect::<String>())
 }
 
+/// What is read of a document's values; other columns are passed over.
+#[derive(Deserialize)]
+struct Worth {
+    source: String,
+    n_tokens: u64,
+    #[serde(flatten)]
+    columns: BTreeMap<String, Value>,
+}
+
 /// Values by source, from those of documents.
 fn source_values(path: &Path, target: Option<&str>) -> Result<BTreeMap<String, SourceValue>> {
     let column = target.map_or_else(|| "value".to_owned(), |target| format!("value_{target}"));
     let (mut documents, mut problems, mut known) = (Vec::new(), Vec::new(), BTreeSet::new());
-    for (index, row) in read_lines(path)?.enumerate() {
-        let row = row?;
-        known.extend(row.targets.keys().filter(|name| name.starts_with("value_")).cloned());
-        match target.map_or(Some(row.value), |_| row.targets.get(&column).copied()) {
-            Some(value) => documents.push((row.source, u64::try_from(row.n_tokens).unwrap_or(0), f64::from(value))),
-            None => problems.push(
-                Diagnostic::new(format!("expected the column {column}, found none"))
-                    .in_file(path)
-                    .at(format!("line {}", index + 1)),
-            ),
+    for (index, row) in read_rows(path, None)?.into_iter().enumerate() {
+        let place = |problem: Diagnostic| problem.in_file(path).at(format!("document {}", index + 1));
+        match serde_json::from_value::<Worth>(Value::Object(row)) {
+            Err(error) => problems.push(place(Diagnostic::new(format!(
+                "expected a text `source` and a whole number `n_tokens`: {error}"
+            )))),
+            Ok(worth) => {
+                if let Some(value) = worth.columns.get(&column).and_then(Value::as_f64) {
+                    documents.push((worth.source, worth.n_tokens, value));
+                } else {
+                    known.extend(worth.columns.into_keys().filter(|name| name.starts_with("value")));
+                    problems.push(place(Diagnostic::new(format!("expected a number under {column}, found none"))));
+                }
+            }
         }
         if problems.len() >= MOST_PROBLEMS {
             break;
         }
     }
     let known: Vec<String> = known.into_iter().collect();
-    Error::check(problems).map_err(|error| error.help(format!("columns of targets are {}", known.join(", "))))?;
+    Error::check(problems).map_err(|error| error.help(format!("columns of values are {}", known.join(", "))))?;
     Ok(SourceValue::by_source(documents.iter().map(|(source, tokens, value)| (source.as_str(), *tokens, *value))))
 }
 

@@ -29,6 +29,8 @@ use crate::text::Tokenizer;
 use crate::util::{files, hash};
 
 const MAX_ITEMS_BYTES: u64 = 1 << 30;
+/// After this many bad documents the rest is not named.
+const MAX_PROBLEMS: usize = 20;
 
 pub(super) fn grad(arguments: &GradArguments) -> Result<()> {
     match &arguments.what {
@@ -113,18 +115,31 @@ fn documents(of: &GradItems) -> Result<Vec<CorpusDocument>> {
 }
 
 /// Every token of a document behind the token that begins texts; what is longer than the model's input is cut at its end.
+///
+/// # Errors
+/// Documents of which nothing is predicted, by id.
 fn document_targets(documents: Vec<CorpusDocument>, tokenizer: &Tokenizer, longest: usize) -> Result<Vec<Target>> {
-    let target = |document: CorpusDocument| -> Result<Target> {
+    let (mut targets, mut problems, mut cut) = (Vec::with_capacity(documents.len()), Vec::new(), 0usize);
+    for document in documents {
+        let id = format!("{}/{}", document.source, document.id);
         let mut tokens = tokenizer.encode(&document.text)?;
         if let Some(prefix) = tokenizer.prefix()
             && tokens.first() != Some(&prefix)
         {
             tokens.insert(0, prefix);
         }
+        cut += usize::from(tokens.len() > longest);
         tokens.truncate(longest);
-        Ok(Target { id: format!("{}/{}", document.source, document.id), tokens, start: 1 })
-    };
-    documents.into_iter().map(target).collect()
+        if tokens.len() < 2 && problems.len() < MAX_PROBLEMS {
+            problems.push(Diagnostic::new("expected a document with a token to predict, found none").at(id.clone()));
+        }
+        targets.push(Target { id, tokens, start: 1 });
+    }
+    Error::check(problems)?;
+    if cut > 0 {
+        eprintln!("{cut} documents are longer than the model's {longest} tokens: their ends are left out");
+    }
+    Ok(targets)
 }
 
 fn collect(arguments: &GradCollectArguments) -> Result<()> {
@@ -193,6 +208,16 @@ fn reduction(of: &GradItems) -> Reduction {
     if of.mean { Reduction::Mean } else { Reduction::Sum }
 }
 
+/// Puts the item's id in the place of its number in a pass of its own.
+fn of_item(error: Error, id: &str) -> Error {
+    let kind = error.kind();
+    let named = |mut problem: Diagnostic| {
+        problem.place = None;
+        problem.at(id.to_owned())
+    };
+    Error::collected(kind, error.into_diagnostics().into_iter().map(named).collect())
+}
+
 fn set(arguments: &GradSetArguments) -> Result<()> {
     if arguments.out.exists() {
         let error = Error::bad("expected a name that is free, found a file").in_file(&arguments.out);
@@ -217,7 +242,7 @@ fn set(arguments: &GradSetArguments) -> Result<()> {
         let mut weights = WeightGradients::new(decoder, |name| names.contains(name), Summed::Pass);
         let reach = Reach { memory, ..Reach::default() };
         let item = [Objective { tokens: &target.tokens, loss }];
-        decoder.reverse(&item, reach, &mut weights).map_err(|error| error.at(&target.id))?;
+        decoder.reverse(&item, reach, &mut weights).map_err(|error| of_item(error, &target.id))?;
         builder.add(&target.id, &weights.into_parameters()?)?;
         bar.set_position(index as u64 + 1);
     }
@@ -237,7 +262,7 @@ fn set(arguments: &GradSetArguments) -> Result<()> {
         name,
         checkpoint: model.info().fingerprint.clone(),
         step: None,
-        loss: "negative log-likelihood of the right answer".to_owned(),
+        loss: "negative log-likelihood of the right answer, or of a document".to_owned(),
         reduction: reduction(&arguments.of),
         optimizer: None,
     };

@@ -3,7 +3,7 @@
 /// Sizes that a lab is made in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Size {
-    /// About 30,000 documents, three million tokens.
+    /// About 42,000 documents, three million tokens.
     Small,
     /// Eight times that.
     Medium,

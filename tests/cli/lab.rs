@@ -91,6 +91,7 @@ fn the_same_bytes_for_any_threads_and_after_interrupts_and_kills() {
     assert_eq!(train(&bench, "b", &["--threads", "3"]).code, 0);
     same(&wanted, &files(&bench.path("b")));
 
+    let mut ends = Vec::new();
     for (rows, signal) in [(1, "INT"), (60, "KILL"), (160, "KILL"), (220, "INT")] {
         let mut child = bench.command(&["lab", "train", "lab.toml", "--out", "c", "--threads", "1"]);
         let child = child.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
@@ -101,10 +102,12 @@ fn the_same_bytes_for_any_threads_and_after_interrupts_and_kills() {
         assert!(status.is_ok());
         let ended = ran(&child.wait_with_output().unwrap());
         assert!([0, 3, -1].contains(&ended.code), "{} {}", ended.code, ended.err);
+        ends.push(ended.code);
         if ended.code == 3 {
             assert!(ended.err.contains("run the same command again"), "{}", ended.err);
         }
     }
+    assert!(ends.contains(&3) && ends.contains(&-1), "a run was met at work by both signals: {ends:?}");
     assert_eq!(train(&bench, "c", &[]).code, 0);
     same(&wanted, &files(&bench.path("c")));
     assert_eq!(train(&bench, "c", &[]).code, 0, "a finished run stays as it is");
@@ -188,13 +191,27 @@ fn bad_plans_and_corpora_are_refused_whole() {
     let bench = lab(&PLAN.replace("steps = 24", "steps = 0").replace("clip = 1.0", "clip = -1"));
     let bad = train(&bench, "a", &[]);
     assert!(bad.code == 2 && bad.err.contains("steps") && bad.err.contains("clip"), "{}", bad.err);
+    for (from, to, wanted) in [
+        ("steps = [0, 8, 16]", "log_spaced = 100000000000", "10000"),
+        ("entries = 280", "entries = 1000000000000000000", "1048576"),
+        ("width = 32", "width = 1000000", "GB"),
+        ("steps = 24", "steps = 9000000000000000000", "tokens"),
+        ("clip = 1.0", "clip = 1.0\nmixture = \"none.json\"", "none.json"),
+    ] {
+        bench.write("lab.toml", PLAN.replace(from, to));
+        let bad = train(&bench, "a", &["--dry-run"]);
+        assert!(bad.code == 2 && bad.err.contains(wanted), "{to}: {}", bad.err);
+    }
     bench.write("lab.toml", PLAN);
+    bench.write("used/step8/config.json", "{}");
+    let used = train(&bench, "used", &[]);
+    assert!(used.code == 2 && used.err.contains("step8"), "{}", used.err);
     for (corpus, wanted) in [
         ("{\"source\": \"a\", \"id\": \"1\"}\n", "`text`"),
         ("", "empty"),
         (
             "{\"source\": \"a\", \"id\": \"1\", \"text\": \"x\"}\n{\"source\": \"a\", \"id\": \"1\", \"text\": \"y\"}\n",
-            "line 2",
+            "document 2",
         ),
         ("{\"source\": \"a\", \"id\": \"1\", \"text\": \"too short\"}\n", "280"),
     ] {

@@ -1,9 +1,12 @@
-"""Checks the trainer against PyTorch: python lab.py PROGRAM
+"""Checks the trainer and the shipped checkpoints against PyTorch: python lab.py PROGRAM
 
 Trains a small model with `veval lab train`, then again with torch: the batches are put together from the corpus, the
 tokenizer and the files under `order/`, the model is transformers' LlamaForCausalLM from the first checkpoint, the optimizer
 torch.optim.AdamW with the clipping and the schedule of the plan. Losses of every step, weights and moments at the end must
 agree.
+
+Then transformers loads the last shipped checkpoint and scores the choices of forty questions: every log-probability of every
+token must be the program's.
 
 Run with torch 2.15, transformers 5.23, tokenizers 0.23: 40 steps, every loss within 1.9e-7 of torch's, weights within 4e-6.
 """
@@ -95,8 +98,36 @@ def rate(step):
     return FLOOR + (PEAK - FLOOR) * (1 - (step - (STEPS - DECAY)) / DECAY)
 
 
+def shipped(program):
+    """Log-probabilities of the choices of a task, by transformers and by the program."""
+    from transformers import AutoTokenizer
+
+    lab = Path(__file__).parents[2] / "data" / "lab"
+    checkpoint, worst, tokens = lab / "ckpts" / "step3600", 0.0, 0
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    with tempfile.TemporaryDirectory() as out:
+        command = [program, "run", lab / "suite.toml", checkpoint, "--task", "facts_choice", "--limit", "40", "-q", "--out", out]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        [samples] = Path(out).glob("lab/*/samples.jsonl")
+        rows = [json.loads(line) for line in open(lab / "tasks/items/facts_choice.jsonl")]
+        for sample in map(json.loads, open(samples)):
+            row = rows[sample["row"]]
+            for choice, found in zip(row["choices"], sample["outcome"]["choices"]["choices"]):
+                ids = tokenizer(row["prompt"] + " " + choice, return_tensors="pt").input_ids
+                with torch.no_grad():
+                    log_probs = model(ids).logits[0, :-1].log_softmax(-1)
+                ours = found["log_probs"]
+                theirs = log_probs[torch.arange(ids.shape[1] - 1), ids[0, 1:]][-len(ours) :]
+                worst = max(worst, (theirs - torch.tensor(ours)).abs().max().item())
+                tokens += len(ours)
+    assert worst < 1e-4, worst
+    print(f"step3600 in transformers: {tokens} log-probabilities within {worst:.1e}")
+
+
 def main(program):
     torch.set_num_threads(1)
+    shipped(program)
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         documents = list(corpus())

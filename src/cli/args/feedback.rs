@@ -30,7 +30,7 @@ Examples:
 pub(in crate::cli) struct MixArguments {
     /// The mixture so far (`veval.mixture/1`)
     pub mixture: PathBuf,
-    /// Values of documents, JSON lines with source, `n_tokens` and value
+    /// Values of documents: JSON lines or parquet with source, `n_tokens` and value
     #[arg(long, value_name = "FILE")]
     pub values: PathBuf,
     /// The column `value_NAME` in place of the combined value

@@ -43,7 +43,7 @@ pub(in crate::cli) struct LabNewArguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 pub(in crate::cli) enum SizeName {
-    /// 30,000 documents
+    /// 42,000 documents
     Small,
     /// Eight times as many
     Medium,

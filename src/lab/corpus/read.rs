@@ -37,7 +37,7 @@ pub fn read_corpus(path: &Path) -> Result<Vec<CorpusDocument>> {
             None => Err(format!("expected the column `{key}`, found none")),
         };
         let mut problem = |message: String| {
-            problems.push(Diagnostic::new(message).in_file(path).at(format!("line {}", index + 1)));
+            problems.push(Diagnostic::new(message).in_file(path).at(format!("document {}", index + 1)));
         };
         match (text("source"), text("id"), text("text")) {
             (Ok(source), Ok(id), Ok(text)) => {

@@ -16,6 +16,10 @@ use crate::util::files;
 
 const SCHEMA: &str = "veval.training/1";
 const MOST_BYTES: u64 = 1 << 20;
+const MOST_CHECKPOINTS: u64 = 10_000;
+const MOST_ENTRIES: usize = 1 << 20;
+/// Of a side of a matrix, and of layers.
+const MOST_OF_A_SIZE: usize = 1 << 20;
 /// Bounds of what a laptop can hold.
 const MOST_TOKENS_OF_A_STEP: usize = 1 << 24;
 
@@ -144,7 +148,7 @@ impl Plan {
             ("batch.length", batch.length),
             ("batch.at_once", batch.at_once),
         ] {
-            rule(key, count > 0, "at least 1", &count);
+            rule(key, (1..=MOST_OF_A_SIZE).contains(&count), &format!("1 to {MOST_OF_A_SIZE}"), &count);
         }
         let heads = model.heads.max(1);
         rule("model.width", model.width.is_multiple_of(2 * heads), "an even width for each head", &model.width);
@@ -157,7 +161,8 @@ impl Plan {
             rule("clip", clip.is_finite() && *clip > 0.0, "a number above 0", clip);
         }
         if let TokenizerSource::Learned { entries } = tokenizer {
-            rule("tokenizer.entries", *entries >= FEWEST_ENTRIES, &format!("at least {FEWEST_ENTRIES}"), entries);
+            let (fewest, most) = (FEWEST_ENTRIES, MOST_ENTRIES);
+            rule("tokenizer.entries", (fewest..=most).contains(entries), &format!("{fewest} to {most}"), entries);
         }
         let mut absorb = |error: Error| problems.extend(error.into_diagnostics());
         training.optimizer.check().map_err(|error| absorb(error.at("optimizer"))).ok();
@@ -191,7 +196,11 @@ impl Checkpoints {
                 return Err(Error::bad("expected `steps` or `log_spaced`, found both").at("checkpoints"));
             }
             (Some(named), None) => named.clone(),
-            (None, Some(count)) => log_spaced(count, self.first.unwrap_or(1).clamp(1, steps), steps),
+            (None, Some(count)) if count > MOST_CHECKPOINTS => {
+                let error = Error::bad(format!("expected at most {MOST_CHECKPOINTS}, found {count}"));
+                return Err(error.at("checkpoints.log_spaced"));
+            }
+            (None, Some(count)) => log_spaced(count, self.first.unwrap_or(1).clamp(1, steps.max(1)), steps.max(1)),
             (None, None) => Vec::new(),
         };
         if let Some(step) = all.iter().find(|step| **step > steps) {

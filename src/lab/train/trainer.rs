@@ -15,13 +15,20 @@ use super::order_file::OrderFile;
 use super::plan::{Plan, TokenizerSource};
 use super::tokenizer;
 use crate::ckpt::Config;
+use crate::ctx;
+use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
+use crate::kernels::Kernels;
 use crate::kernels::cpu::Cpu;
 use crate::lab::corpus::{CorpusDocument, read_corpus};
 use crate::model::Blueprint;
 use crate::util::{files, hash};
 
 const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
+/// Seconds of training that a crash may cost.
+const KEPT_EVERY: f64 = 60.0;
+/// Bytes of a value in training: itself, its gradient twice over, two moments, packed weights and their transposes.
+const BYTES_OF_A_PARAMETER: usize = 32;
 
 /// Everything a run reads, ready to be trained on.
 pub struct Trainer {
@@ -64,6 +71,7 @@ impl Trainer {
         let path = PathBuf::from("the model of the plan");
         let blueprint = Blueprint::of(&Config { path, values: config.clone() })?;
         let shapes = blueprint.parameters();
+        check_memory(&shapes)?;
         let companions = Companions {
             config,
             tokenizer: tokenizer.to_string(true).map_err(|e| Error::internal(format!("the tokenizer: {e}")))?,
@@ -100,7 +108,21 @@ impl Trainer {
             return Err(Error::bad(message).at("steps").help("`from` was trained for as many"));
         }
         let identity = identity(&plan, &companions)?;
-        Ok(Self { plan, blueprint, shapes, companions, sources, names, documents, mixture, start, identity })
+        let trainer = Self { plan, blueprint, shapes, companions, sources, names, documents, mixture, start, identity };
+        // What is wrong with mixture and sizes is said now, and not when a folder was made.
+        trainer.order()?;
+        Ok(trainer)
+    }
+
+    fn order(&self) -> Result<Order<'_>> {
+        let sources: Vec<&str> = self.sources.iter().map(String::as_str).collect();
+        let plan = OrderPlan {
+            seed: self.plan.training.seed,
+            sequence_length: self.plan.training.batch.length,
+            sequences: self.plan.training.batch.sequences,
+            steps: self.plan.training.steps,
+        };
+        Order::new(&self.documents, &sources, &self.mixture, plan)
     }
 
     pub fn plan(&self) -> &Plan {
@@ -129,16 +151,11 @@ impl Trainer {
     /// A folder of another run; a loss that is not finite, by step.
     pub fn run(&self, out: &Path, kernels: &Cpu, each: &mut dyn FnMut(&Step) -> bool) -> Result<bool> {
         let sources: Vec<&str> = self.sources.iter().map(String::as_str).collect();
-        let order_plan = OrderPlan {
-            seed: self.plan.training.seed,
-            sequence_length: self.plan.training.batch.length,
-            sequences: self.plan.training.batch.sequences,
-            steps: self.plan.training.steps,
-        };
-        let mut order = Order::new(&self.documents, &sources, &self.mixture, order_plan)?;
+        let mut order = self.order()?;
         files::create_folder(out)?;
         let (curve_path, order_path, states) = (out.join("curve.csv"), out.join("order"), out.join("state"));
-        let kept = if self.claim(out)? { State::last_kept(&states, &self.shapes)? } else { None };
+        let _lock = lock(out)?;
+        let kept = if self.claim(out, kernels)? { State::last_kept(&states, &self.shapes)? } else { None };
         let (mut state, mut curve, mut order_file) = if let Some(state) = kept {
             let step = state.progress.step;
             (state, CurveFile::resume(&curve_path, &sources, step)?, OrderFile::resume(&order_path, step)?)
@@ -149,6 +166,7 @@ impl Trainer {
         let clip = self.plan.training.clip.map(Clip::new).transpose()?;
         let optimizer = &self.plan.training.optimizer;
         self.write_if_due(out, &state)?;
+        let mut kept_at = ctx::seconds();
         while state.progress.step < self.plan.training.steps {
             let step = state.progress.step + 1;
             let batch = order.step(step);
@@ -158,7 +176,9 @@ impl Trainer {
             order_file.append(&batch)?;
             let go_on = each(&Step { step, tokens: state.progress.tokens, loss: point.loss });
             let due = self.write_if_due(out, &state)?;
-            if due || !go_on {
+            // The clock decides how much a crash costs, and no byte of what is trained.
+            if due || !go_on || ctx::seconds() - kept_at > KEPT_EVERY {
+                kept_at = ctx::seconds();
                 curve.sync()?;
                 order_file.sync()?;
                 state.keep(&states, &self.shapes, optimizer)?;
@@ -171,18 +191,24 @@ impl Trainer {
     }
 
     /// Whether the folder has this run already; otherwise it is from now on this run's.
-    fn claim(&self, out: &Path) -> Result<bool> {
+    fn claim(&self, out: &Path, kernels: &Cpu) -> Result<bool> {
+        let identity = hash::fingerprint(format!("{}\0{}", self.identity, kernels.numerics_id()).as_bytes());
         let path = out.join("identity");
         if path.exists() {
             let found = files::read_text(&path, 1 << 10)?;
-            if found.trim() != self.identity {
+            if found.trim() != identity {
                 return Err(Error::bad("expected a folder of this run, found one of another plan or of other files")
                     .in_file(out)
                     .help("name another folder with --out, or remove this one"));
             }
             return Ok(true);
         }
-        files::write_atomic(&path, format!("{}\n", self.identity).as_bytes())?;
+        if let Some(other) = results(out)?.first() {
+            return Err(Error::bad(format!("expected an empty folder or one of this run, found {other}"))
+                .in_file(out)
+                .help("name another folder with --out"));
+        }
+        files::write_atomic(&path, format!("{identity}\n").as_bytes())?;
         Ok(false)
     }
 
@@ -191,12 +217,13 @@ impl Trainer {
         let training = &self.plan.training;
         let sequences: Vec<&[u32]> = batch.sequences.iter().map(|sequence| &*sequence.tokens).collect();
         let found = batch_gradient(&self.blueprint, kernels, &state.weights, &sequences, training.batch.at_once)
-            .map_err(|error| error.at(format!("step {}", batch.step)))?;
+            .map_err(|error| of_step(error, batch.step))?;
         let mut gradient = found.gradient;
         let mut named: Vec<NamedGradient<'_>> =
             gradient.iter_mut().map(|(name, values)| (name.as_str(), values.as_mut_slice())).collect();
         // Without a limit the norm is still what people want to see.
-        let norm = clip.map_or_else(|| Clip::new(f64::MAX), Ok)?.apply(&mut named)?;
+        let clip = clip.map_or_else(|| Clip::new(f64::MAX), Ok)?;
+        let norm = clip.apply(&mut named).map_err(|error| of_step(error, batch.step))?;
         let rate = self.plan.schedule.rate(batch.step);
         let mut updated = Vec::with_capacity(self.shapes.len());
         for (((name, values), moments), gradient) in
@@ -248,6 +275,43 @@ impl Trainer {
     }
 }
 
+/// Says at which step training failed, whatever else is known of the place.
+fn of_step(error: Error, step: u64) -> Error {
+    let kind = error.kind();
+    let named = |mut problem: Diagnostic| {
+        problem.message = format!("at step {step}: {}", problem.message);
+        problem.help("the state before it is kept if it is of a checkpoint, or a minute old; lower the learning rate")
+    };
+    Error::collected(kind, error.into_diagnostics().into_iter().map(named).collect())
+}
+
+/// Holds the folder until it is dropped: two processes would write into each other's files.
+fn lock(out: &Path) -> Result<std::fs::File> {
+    let path = out.join(".lock");
+    let file = std::fs::File::create(&path).map_err(|e| Error::io("create", &path, &e))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(Error::bad("expected a folder that nobody else trains into, found one in use").in_file(out))
+        }
+        Err(std::fs::TryLockError::Error(e)) => Err(Error::io("lock", &path, &e)),
+    }
+}
+
+/// What runs leave in a folder, by name.
+fn results(out: &Path) -> Result<Vec<String>> {
+    let failed = |e: std::io::Error| Error::io("list", out, &e);
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(out).map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name().to_string_lossy().into_owned();
+        if name.starts_with("step") || ["curve.csv", "order", "state"].contains(&name.as_str()) {
+            found.push(name);
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
 /// The tokenizer of the checkpoint that training goes on from, of the file that the plan names, or a new one.
 fn open_tokenizer(plan: &Plan, corpus: &[CorpusDocument]) -> Result<tokenizers::Tokenizer> {
     let path = match (&plan.training.from, &plan.training.tokenizer) {
@@ -259,8 +323,31 @@ fn open_tokenizer(plan: &Plan, corpus: &[CorpusDocument]) -> Result<tokenizers::
         }
     };
     let bytes = files::read_bounded(&path, MAX_TOKENIZER_BYTES)?;
-    tokenizers::Tokenizer::from_bytes(bytes)
-        .map_err(|e| Error::bad(format!("expected a tokenizer.json: {e}")).in_file(path))
+    let mut tokenizer = tokenizers::Tokenizer::from_bytes(bytes)
+        .map_err(|e| Error::bad(format!("expected a tokenizer.json: {e}")).in_file(&path))?;
+    // As scoring reads it: both would silently change documents.
+    tokenizer.with_padding(None);
+    tokenizer.with_truncation(None).map_err(|e| Error::internal(format!("no truncation: {e}")))?;
+    Ok(tokenizer)
+}
+
+/// Refuses a model that this machine cannot train, before anything of its size is made.
+fn check_memory(shapes: &Shapes) -> Result<()> {
+    let product =
+        |shape: &Vec<usize>| shape.iter().try_fold(BYTES_OF_A_PARAMETER, |bytes, side| bytes.checked_mul(*side));
+    let needed = shapes.values().try_fold(0usize, |sum, shape| sum.checked_add(product(shape)?));
+    match (needed, ctx::memory_available()) {
+        (Some(needed), Some(free)) if needed <= free => Ok(()),
+        (Some(_), None) => Ok(()),
+        (needed, free) => {
+            let gigabytes = |bytes: Option<usize>| bytes.map_or(f64::INFINITY, |bytes| bytes as f64 / 1e9);
+            let (needed, free) = (gigabytes(needed), gigabytes(free));
+            Err(Error::bad(format!(
+                "expected a model for {free:.1} GB of free memory, found one that takes {needed:.1} GB"
+            ))
+            .at("model"))
+        }
+    }
 }
 
 fn first_state(plan: &Plan, shapes: &Shapes) -> State {
@@ -287,7 +374,10 @@ fn identity(plan: &Plan, companions: &Companions) -> Result<String> {
     let settings = serde_json::to_string(&plan.training).map_err(|e| Error::internal(e.to_string()))?;
     let mut parts = vec![settings, companions.tokenizer.clone()];
     let training = &plan.training;
-    let from = training.from.as_ref().map(|from| ["model.safetensors", "moments.safetensors"].map(|f| from.join(f)));
+    let from = training
+        .from
+        .as_ref()
+        .map(|from| ["model.safetensors", "moments.safetensors", "trainer_state.json"].map(|f| from.join(f)));
     let read = [Some(&training.corpus), training.mixture.as_ref(), training.values.as_ref()];
     for file in read.into_iter().flatten().chain(from.iter().flatten()) {
         let path = plan.path(file);
