@@ -1,6 +1,9 @@
 //! The lab that ships: it is what its seed makes, its checkpoints score what is recorded, and they have learned what they
 //! should.
 
+#[path = "shared/mod.rs"]
+mod shared;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -171,9 +174,112 @@ fn composites_come_after_their_parts() {
     assert!(after.len() >= 2, "{after:?}");
 }
 
-/// The slow stage: every checkpoint on every task, as the README's first command does.
+/// Tensors of a safetensors file: type, and where each lies.
+fn tensors(path: &Path) -> BTreeMap<String, (String, Vec<u8>)> {
+    let bytes = std::fs::read(path).unwrap();
+    let head = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: BTreeMap<String, serde_json::Value> = serde_json::from_slice(&bytes[8..head]).unwrap();
+    let tensor = |(name, entry): (String, serde_json::Value)| {
+        let at = |place: usize| head + entry["data_offsets"][place].as_u64().unwrap() as usize;
+        let dtype = entry["dtype"].as_str()?.to_owned();
+        Some((name, (dtype, bytes[at(0)..at(1)].to_vec())))
+    };
+    header.into_iter().filter_map(tensor).collect()
+}
+
 #[test]
-#[ignore = "a minute and more"]
+fn midrun_is_the_run_at_step_1713_before_it_was_rounded() {
+    let rounded = tensors(&shipped().join("ckpts/step1713/model.safetensors"));
+    let whole = tensors(&shipped().join("midrun/model.safetensors"));
+    assert_eq!(rounded.keys().collect::<Vec<_>>(), whole.keys().collect::<Vec<_>>());
+    for (name, (dtype, bytes)) in &whole {
+        assert_eq!((dtype.as_str(), rounded[name].0.as_str()), ("F32", "F16"));
+        let halves: Vec<u8> = bytes
+            .as_chunks()
+            .0
+            .iter()
+            .flat_map(|value| half::f16::from_f32(f32::from_le_bytes(*value)).to_le_bytes())
+            .collect();
+        assert!(halves == rounded[name].1, "{name}");
+    }
+    let moments = tensors(&shipped().join("midrun/moments.safetensors"));
+    assert_eq!(moments.len(), 2 * whole.len());
+    let other = tensors(&shipped().join("variant/step2485/model.safetensors"));
+    assert!(other.keys().eq(rounded.keys()) && other != rounded);
+}
+
+#[test]
+fn mentions_have_lments_fields_and_weights() {
+    let aggregated = |candidate: &serde_json::Value| {
+        let score = |source: &str| candidate["scores_by_source"][source].as_f64().unwrap();
+        0.4 * score("hyperlinks") + 0.3 * score("entity_linking") + 0.2 * score("coref") + 0.1 * score("coref_cluster")
+    };
+    let candidates = |entities: &serde_json::Value| -> Vec<serde_json::Value> {
+        let entities = entities.as_array().unwrap();
+        entities.iter().flat_map(|entity| entity["candidates"].as_array().unwrap().clone()).collect()
+    };
+    // The weights are those of the chunk that LMEnt gives as an example, which rounds to two places.
+    if let Some(data) = shared::shared_data() {
+        let chunk = std::fs::read(data.join("lment-format/example_chunk.json")).unwrap();
+        let chunk: serde_json::Value = serde_json::from_slice(&chunk).unwrap();
+        let theirs = candidates(&chunk["metadata"]["entities"]);
+        assert!(theirs.len() > 5);
+        for candidate in theirs {
+            let found = candidate["aggregated_score"].as_f64().unwrap();
+            assert!((found - aggregated(&candidate)).abs() < 0.0051, "{candidate}");
+        }
+    }
+    let rows = veval::data::read_rows(&shipped().join("corpus.jsonl.gz"), None).unwrap();
+    let mut ambiguous = 0;
+    for row in rows.iter().filter(|row| row.contains_key("entities")) {
+        let text: Vec<char> = row["text"].as_str().unwrap().chars().collect();
+        for entity in row["entities"].as_array().unwrap() {
+            let at = |key: &str| entity[key].as_u64().unwrap() as usize;
+            let span: String = text[at("char_start")..at("char_end")].iter().collect();
+            assert_eq!(entity["text_mention"], span);
+            ambiguous += usize::from(entity["candidates"].as_array().unwrap().len() > 1);
+        }
+        for candidate in candidates(&row["entities"]) {
+            let found = candidate["aggregated_score"].as_f64().unwrap();
+            assert!((found - aggregated(&candidate)).abs() < 1e-4, "{candidate}");
+        }
+    }
+    assert!(ambiguous > 100, "{ambiguous}");
+}
+
+/// The shipped plan on this machine, as far as its second checkpoint: the same bytes as where it was made.
+#[test]
+#[ignore = "slow: `cargo test --test lab -- --ignored`"]
+fn the_shipped_run_begins_again_to_the_same_bytes() {
+    let out = tempfile::tempdir().unwrap();
+    let folder = out.path().join("ckpts");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_veval"))
+        .args(["lab", "train", "data/lab/lab.toml", "--quiet", "--out"])
+        .arg(&folder)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("VEVAL_ISA")
+        .spawn()
+        .unwrap();
+    // A checkpoint's folder appears when it is whole.
+    while !folder.join("step126").exists() {
+        assert!(child.try_wait().unwrap().is_none(), "training ended early");
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for step in ["step0", "step126"] {
+        for file in
+            ["model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json", "trainer_state.json"]
+        {
+            let read = |folder: PathBuf| std::fs::read(folder.join(step).join(file)).unwrap();
+            assert!(read(folder.clone()) == read(shipped().join("ckpts")), "{step}/{file}");
+        }
+    }
+}
+
+/// Every checkpoint on every task, as the README's first command does.
+#[test]
+#[ignore = "slow: `cargo test --test lab -- --ignored`"]
 fn recorded_scores_come_again_to_the_last_digit() {
     let out = tempfile::tempdir().unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

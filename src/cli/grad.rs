@@ -61,12 +61,13 @@ struct Opened {
 }
 
 fn open(of: &GradItems) -> Result<Opened> {
-    let threads = of.threads.map_or_else(ctx::cores, usize::from);
+    let threads = of.cost.threads.count();
     let name = of.suite.to_string_lossy();
     let is_corpus = [".jsonl", ".jsonl.gz"].iter().any(|end| name.ends_with(end));
     // What is wrong with items is said before a checkpoint is read.
     let items = if is_corpus { Items::Documents(documents(of)?) } else { Items::Suite(suite_items(of, threads)?) };
-    let options = LocalOptions { batch_tokens: of.batch_tokens, max_memory: of.max_memory, ..LocalOptions::default() };
+    let options =
+        LocalOptions { batch_tokens: of.cost.batch_tokens, max_memory: of.cost.max_memory, ..LocalOptions::default() };
     let model = Local::open(here(&of.checkpoint)?, Tape::new(cpu(threads)?), &options)?;
     let longest = model.info().max_length;
     let targets = match items {
@@ -170,7 +171,8 @@ fn collect(arguments: &GradCollectArguments) -> Result<()> {
     let done = usize::try_from(writer.rows()).unwrap_or(usize::MAX);
     stop_when_interrupted()?;
     let bar = progress::items_bar(targets.len(), done, arguments.of.quiet);
-    let how = Collect { mean: arguments.of.mean, batch_tokens: arguments.of.batch_tokens, memory: model.memory_left() };
+    let how =
+        Collect { mean: arguments.of.mean, batch_tokens: arguments.of.cost.batch_tokens, memory: model.memory_left() };
     gather(&projector, &targets, done, how, &mut writer, &bar)?;
     writer.finish()?;
     bar.finish_and_clear();

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use super::args::{Format, GradExportArguments, GradQueryArguments, Like};
 use super::table::aligned;
 use super::{print, printable};
-use crate::ctx;
 use crate::error::{Error, Result};
 use crate::feedback::store::{self, GradStore, Hit, Measure};
 use crate::util::files;
@@ -22,7 +21,7 @@ pub(super) fn query(arguments: &GradQueryArguments) -> Result<()> {
     let queries = queries(&store, arguments)?;
     let values: Vec<Vec<f32>> = queries.iter().map(|query| query.values.clone()).collect();
     let measure = if arguments.cosine { Measure::Cosine } else { Measure::Dot };
-    let threads = arguments.threads.map_or_else(ctx::cores, usize::from);
+    let threads = arguments.threads.count();
     let found = store.top(&values, arguments.k, measure, threads)?;
     let items = items(&arguments.store)?;
     let mut lines = Vec::new();

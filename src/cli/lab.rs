@@ -36,7 +36,7 @@ fn train(arguments: &LabTrainArguments) -> Result<()> {
     if arguments.dry_run {
         return print(&describe(&trainer));
     }
-    let kernels = cpu(arguments.threads.map_or_else(ctx::cores, usize::from))?;
+    let kernels = cpu(arguments.threads.count())?;
     stop_when_interrupted()?;
     let bar = bar(&trainer, arguments.quiet);
     let started = ctx::seconds();

@@ -25,7 +25,7 @@ use crate::util::files;
 const MAX_DEFINITION_BYTES: u64 = 16 << 20;
 
 pub(super) fn run(arguments: &RunArguments) -> Result<()> {
-    let threads = arguments.threads.map_or_else(ctx::cores, usize::from);
+    let threads = arguments.cost.threads.count();
     let (suite, checkpoints) = both(read(&arguments.suite), all_checkpoints(arguments))?;
     let headers = checkpoints.iter().filter_map(|(checkpoint, _)| check(&checkpoint.address).err());
     let headers: Vec<Diagnostic> = headers.flat_map(Error::into_diagnostics).collect();
@@ -153,8 +153,8 @@ fn local_options(arguments: &RunArguments) -> LocalOptions {
     LocalOptions {
         allow_nonfinite: arguments.allow_nonfinite,
         add_bos: arguments.add_bos,
-        batch_tokens: arguments.batch_tokens,
-        max_memory: arguments.max_memory,
+        batch_tokens: arguments.cost.batch_tokens,
+        max_memory: arguments.cost.max_memory,
     }
 }
 

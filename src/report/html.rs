@@ -126,3 +126,20 @@ impl XAxis {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_by_factors_lie_by_factors_and_even_ones_evenly() {
+        let axis = |steps: &[u64]| XAxis::of(steps.iter().copied());
+        assert_eq!(axis(&[0, 126, 266, 561, 1181, 3600]), XAxis::Logarithmic);
+        assert_eq!(axis(&[0, 1000, 2000, 3000, 4000]), XAxis::Linear);
+        assert_eq!(axis(&[0, 1_000_000]), XAxis::Linear);
+        assert_eq!(axis(&[]), XAxis::Linear);
+        let places = [0, 10, 100, 1000].map(|step| XAxis::Logarithmic.at(step));
+        assert!(places.is_sorted() && places.iter().all(|place| place.is_finite()));
+        assert_eq!(XAxis::Linear.at(7), 7.0);
+    }
+}

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::view::{Cell, number};
+use crate::util::markup::escape;
 
 const WIDTH: f64 = 320.0;
 const HEIGHT: f64 = 150.0;
@@ -128,10 +129,6 @@ fn number_of_x(value: f64, points: &[Point<'_>]) -> String {
     nearest.map_or_else(String::new, |point| escape(point.label))
 }
 
-pub(super) fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -151,6 +148,15 @@ mod tests {
         assert_eq!(svg.matches("<circle").count(), 3);
         assert!(svg.contains("&lt;script&gt;") && !svg.contains("<script>") && svg.contains("class=\"band\""));
         assert!(interval(&cell(0.5)).contains("circle") && interval(&cell(3.0)).is_empty());
+    }
+
+    #[test]
+    fn proportions_that_move_have_the_whole_scale_and_others_their_own() {
+        assert_eq!(scale([0.1, 0.9].into_iter()), Some((0.0, 1.0)));
+        assert_eq!(scale([0.4, 0.5].into_iter()), Some((0.4, 0.5)));
+        assert_eq!(scale([0.1, 3.0].into_iter()), Some((0.1, 3.0)));
+        assert_eq!(scale(std::iter::empty()), None);
+        assert_eq!([0.5, 0.0, 12.5, 2e7].map(tick), ["0.5", "0", "12.5", "2.000e7"]);
     }
 
     #[test]

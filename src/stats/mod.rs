@@ -1,10 +1,12 @@
 //! Numbers in, numbers out: means, ratios and differences with their uncertainty, rankings. No I/O, no domain.
 
+mod correlation;
 mod estimate;
 mod hits;
 mod python_bootstrap;
 mod rank;
 
+pub use correlation::{pearson, ranks, spearman};
 pub use estimate::{Estimate, jackknife, mean, pooled_mean, proportion, ratio, standard_error};
 pub use hits::Hits;
 pub use python_bootstrap::python_bootstrap_stderr;

@@ -3,6 +3,8 @@
 pub mod files;
 pub mod hash;
 pub mod jinja;
+pub mod markup;
+pub mod npy;
 pub mod numpy_pcg64;
 pub mod parallel;
 pub mod philox;

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{COST, Format, bytes, tokens};
+use super::{Cost, Format, Threads};
 use crate::feedback::store::{Element, ExportTo};
 use crate::feedback::{Parameters, Scale, Signs};
-use crate::lm::LocalOptions;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct GradArguments {
@@ -91,15 +90,8 @@ pub(in crate::cli) struct GradItems {
     /// Only the first N items of each task, or documents of each source
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Threads [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = COST)]
-    pub threads: Option<u16>,
-    /// Tokens of one pass
-    #[arg(long, value_name = "N", default_value_t = LocalOptions::BATCH_TOKENS, value_parser = tokens, help_heading = COST)]
-    pub batch_tokens: usize,
-    /// Memory that the run may hold, such as 2GB or 512MB [default: 80% of what is free]
-    #[arg(long, value_name = "BYTES", value_parser = bytes, help_heading = COST)]
-    pub max_memory: Option<usize>,
+    #[command(flatten)]
+    pub cost: Cost,
     /// No progress on standard error
     #[arg(long, short)]
     pub quiet: bool,
@@ -235,9 +227,8 @@ pub(in crate::cli) struct GradQueryArguments {
     /// What to print on standard output
     #[arg(long, value_enum, default_value_t = Format::Table)]
     pub format: Format,
-    /// Threads [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = COST)]
-    pub threads: Option<u16>,
+    #[command(flatten)]
+    pub threads: Threads,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::COST;
+use super::Threads;
 use crate::lab::Size;
 
 #[derive(Debug, Args)]
@@ -75,9 +75,8 @@ pub(in crate::cli) struct LabTrainArguments {
     /// Where checkpoints go
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Threads [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = COST)]
-    pub threads: Option<u16>,
+    #[command(flatten)]
+    pub threads: Threads,
     /// Say what would be trained, and stop
     #[arg(long)]
     pub dry_run: bool,

@@ -21,6 +21,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::ctx;
 use crate::lm::LocalOptions;
 use crate::store::Shard;
 
@@ -69,6 +70,33 @@ pub(in crate::cli) enum Verb {
     Schema(SchemaArguments),
 }
 
+/// How many threads work.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Threads {
+    /// Threads [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = COST)]
+    threads: Option<u16>,
+}
+
+impl Threads {
+    pub fn count(&self) -> usize {
+        self.threads.map_or_else(ctx::cores, usize::from)
+    }
+}
+
+/// What passes may take; no result depends on it.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Cost {
+    #[command(flatten)]
+    pub threads: Threads,
+    /// Tokens of one pass
+    #[arg(long, value_name = "N", default_value_t = LocalOptions::BATCH_TOKENS, value_parser = tokens, help_heading = COST)]
+    pub batch_tokens: usize,
+    /// Memory that the run may hold, such as 2GB or 512MB [default: 80% of what is free]
+    #[arg(long, value_name = "BYTES", value_parser = bytes, help_heading = COST)]
+    pub max_memory: Option<usize>,
+}
+
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -101,18 +129,11 @@ pub(in crate::cli) struct RunArguments {
     /// Only the first N items of each task
     #[arg(long, value_name = "N")]
     pub limit: Option<usize>,
-    /// Threads of the forward passes [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = COST)]
-    pub threads: Option<u16>,
+    #[command(flatten)]
+    pub cost: Cost,
     /// What the model runs on
     #[arg(long, value_enum, default_value_t = DeviceName::Cpu, help_heading = DEVICE)]
     pub device: DeviceName,
-    /// Tokens of one forward pass
-    #[arg(long, value_name = "N", default_value_t = LocalOptions::BATCH_TOKENS, value_parser = tokens, help_heading = COST)]
-    pub batch_tokens: usize,
-    /// Memory that the run may hold, such as 2GB or 512MB [default: 80% of what is free]
-    #[arg(long, value_name = "BYTES", value_parser = bytes, help_heading = COST)]
-    pub max_memory: Option<usize>,
     /// Compute every request by itself, for comparison
     #[arg(long, help_heading = COST)]
     pub no_prefix_sharing: bool,

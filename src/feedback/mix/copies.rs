@@ -8,8 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
-use crate::lab::train::DocumentName;
-use crate::util::hash;
+use crate::lab::train::{DocumentName, copy_chance};
 
 /// Of one document: what two bytes hold.
 const MAX_COPIES: f64 = i16::MAX as f64;
@@ -72,7 +71,7 @@ impl DocumentCopies {
         let whole = documents
             .iter()
             .zip(&expected)
-            .map(|(document, expected)| (expected + chance(rule.seed, &document.name)).floor() as i16);
+            .map(|(document, expected)| (expected + copy_chance(rule.seed, &document.name)).floor() as i16);
         let whole = whole.collect();
         Ok(Self { names: documents.iter().map(|document| document.name.clone()).collect(), expected, whole })
     }
@@ -146,10 +145,4 @@ fn mean_and_deviation(values: &[f64]) -> (f64, f64) {
     let mean = values.iter().sum::<f64>() / count;
     let squares: f64 = values.iter().map(|value| (value - mean).powi(2)).sum();
     (mean, (squares / count).sqrt())
-}
-
-/// In `[0, 1)`, of 53 bits: the rule by which a reader of the column `copies` rounds it.
-fn chance(seed: u64, name: &DocumentName) -> f64 {
-    let hash = hash::seed_from(&["veval.copies", &seed.to_string(), &name.source, &name.id]);
-    (hash >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -4,6 +4,7 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::util::npy;
 
 /// Writes an array of version 1.0. `descr`: numpy's name of the element, such as `<f4`.
 pub(super) fn write(
@@ -12,13 +13,7 @@ pub(super) fn write(
     shape: &[u64],
     fill: impl FnOnce(&mut dyn Write) -> Result<()>,
 ) -> Result<()> {
-    let lengths: Vec<String> = shape.iter().map(|length| format!("{length},")).collect();
-    let text = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({}), }}", lengths.join(" "));
-    // Magic, version and length take ten bytes; the whole is a multiple of 64 and ends a line.
-    let length = (10 + text.len() + 1).next_multiple_of(64) - 10;
-    let mut head = b"\x93NUMPY\x01\x00".to_vec();
-    head.extend((length as u16).to_le_bytes());
-    head.extend(format!("{text:<width$}\n", width = length - 1).bytes());
+    let head = npy::head(descr, shape, 0);
     write_file(path, |file| {
         file.write_all(&head).map_err(|e| Error::io("write", path, &e))?;
         fill(file)

@@ -28,7 +28,6 @@ mod overlap;
 #[cfg(feature = "parquet")]
 mod parquet;
 mod parts;
-mod rank;
 mod reliability;
 mod row;
 mod signals;
@@ -47,7 +46,6 @@ pub use lines::{read_lines, write_lines};
 pub use overlap::{WordCounts, WordOverlap};
 #[cfg(feature = "parquet")]
 pub use parquet::write_parquet;
-pub use rank::{pearson, ranks, spearman};
 pub use reliability::{Agreement, Comparison, RESAMPLES, SplitHalf, Twin, agreement, lds, recall, spearman_brown};
 pub use row::ValueRow;
 pub use signals::{Checkpoint, Document, DocumentAt, Measure, Place, Setup, StepAt, Target};

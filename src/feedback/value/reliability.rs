@@ -13,11 +13,11 @@
 //! correlations computed of the same twins. The values are better if at least 97.5 % of [`RESAMPLES`] differences are above
 //! zero; otherwise the sentence says that they are not.
 
-use super::rank::{pearson, spearman};
 use super::values::Values;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::lab::random::Stream;
+use crate::stats::{pearson, spearman};
 
 /// Draws of a bootstrap.
 pub const RESAMPLES: usize = 2000;

@@ -162,14 +162,15 @@ fn parse_row(row: &Row, seed: u64) -> Result<(DocumentName, u32), String> {
     let count = match (number("copies_int")?, number("copies")?) {
         (Some(whole), _) if whole.fract() == 0.0 => whole as u32,
         (Some(whole), _) => return Err(format!("expected a whole number in the column copies_int, found {whole}")),
-        (None, Some(expected)) => (expected + chance(seed, &name)).floor() as u32,
+        (None, Some(expected)) => (expected + copy_chance(seed, &name)).floor() as u32,
         (None, None) => return Err("expected a column copies_int or copies, found none".to_owned()),
     };
     Ok((name, count))
 }
 
-/// In `[0, 1)`, of 53 bits.
-fn chance(seed: u64, name: &DocumentName) -> f64 {
+/// What decides between the two whole numbers around expected copies: in `[0, 1)`, of 53 bits, the same for a document
+/// wherever it is asked.
+pub fn copy_chance(seed: u64, name: &DocumentName) -> f64 {
     let hash = hash::seed_from(&["veval.copies", &seed.to_string(), &name.source, &name.id]);
     (hash >> 11) as f64 / (1u64 << 53) as f64
 }

@@ -6,6 +6,7 @@
 use std::fmt::Write;
 
 use super::curve::{Curve, CurvePoint};
+use crate::util::markup::escape;
 
 const WIDTH: f64 = 760.0;
 const HEIGHT: f64 = 420.0;
@@ -196,10 +197,6 @@ impl Frame {
 fn round_tick(least: f64) -> f64 {
     let power = 10f64.powf(least.log10().floor());
     [1.0, 2.0, 5.0].into_iter().map(|step| step * power).find(|tick| *tick >= least).unwrap_or(10.0 * power)
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ mod trainer;
 pub use adamw::{AdamW, Moments, Updated, decays};
 pub use checkpoint::{Companions, Precision, Progress, Shapes, State};
 pub use clip::{Clip, NamedGradient};
-pub use copies::{Copies, DocumentName};
+pub use copies::{Copies, DocumentName, copy_chance};
 pub use curve::{Curve, CurveFile, CurvePoint};
 pub use curve_svg::{StepAxis, draw as draw_curve};
 pub use gradient::{BatchGradient, Parameters, batch_gradient};

@@ -8,10 +8,9 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
+use crate::util::npy;
 
 const HEAD_BYTES: usize = 128;
-/// Magic, version 1.0 and the length of the text take ten bytes.
-const TEXT_BYTES: usize = HEAD_BYTES - 10;
 
 /// Unsigned numbers, little-endian.
 pub(super) trait Element: Copy {
@@ -141,9 +140,5 @@ fn stored<T: Element>(file: &mut File, path: &Path) -> Result<u64> {
 }
 
 fn head<T: Element>(len: u64) -> Vec<u8> {
-    let text = format!("{{'descr': '{}', 'fortran_order': False, 'shape': ({len},), }}", T::DESCR);
-    let mut head = b"\x93NUMPY\x01\x00".to_vec();
-    head.extend((TEXT_BYTES as u16).to_le_bytes());
-    head.extend(format!("{text:<width$}\n", width = TEXT_BYTES - 1).bytes());
-    head
+    npy::head(T::DESCR, &[len], HEAD_BYTES)
 }

@@ -86,15 +86,16 @@ impl Trainer {
             .map(|document| DocumentName { source: document.source.clone(), id: document.id.clone() })
             .collect();
         let copies = match &training.values {
-            Some(values) => Copies::read(&plan.path(values), training.seed)?.of(&names)?,
-            None => vec![1; names.len()],
+            Some(values) => Copies::read(&plan.path(values), training.seed)?,
+            None => Copies::One,
         };
         let number = |source: &String| sources.binary_search(source).unwrap_or_default();
         let document = |(document, copies): (&CorpusDocument, u32)| -> Result<TrainingDocument> {
             let tokens = tokenizer::encode(&tokenizer, &document.text, end)?;
             Ok(TrainingDocument { source: number(&document.source), tokens, copies })
         };
-        let documents: Vec<TrainingDocument> = corpus.iter().zip(copies).map(document).collect::<Result<_>>()?;
+        let documents: Vec<TrainingDocument> =
+            corpus.iter().zip(copies.of(&names)?).map(document).collect::<Result<_>>()?;
         let mixture = match &training.mixture {
             Some(mixture) => Mixture::read(&plan.path(mixture))?,
             None => natural(&sources, &documents)?,

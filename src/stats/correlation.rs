@@ -1,4 +1,4 @@
-//! Agreement of two lists of numbers by their order.
+//! Agreement of two lists of numbers, by size and by order.
 
 /// Ranks from 1; equal values share the middle of theirs.
 pub fn ranks(values: &[f64]) -> Vec<f64> {
