@@ -11,34 +11,8 @@ pub(super) type Lines = Box<[Line]>;
 /// Zeroed lines, which the system hands out without writing to them first.
 pub(super) fn zeroed(count: usize) -> Lines {
     // SAFETY: all bits zero is 0.0.
-    let mut lines: Lines = unsafe { Box::new_zeroed_slice(count).assume_init() };
-    if size_of_val(&*lines) >= LARGE_PAGE {
-        ask_for_large_pages(&mut lines);
-    }
-    lines
+    unsafe { Box::new_zeroed_slice(count).assume_init() }
 }
-
-const PAGE: usize = 4 << 10;
-const LARGE_PAGE: usize = 2 << 20;
-
-/// Memory that nobody has written to costs a fault for each of its pages, a tenth of a pass with small ones. This is
-/// advice: where the system has no large pages, nothing changes.
-#[cfg(target_os = "linux")]
-fn ask_for_large_pages(lines: &mut [Line]) {
-    use std::ffi::{c_int, c_void};
-    const MADV_HUGEPAGE: c_int = 14;
-    unsafe extern "C" {
-        fn madvise(start: *mut c_void, length: usize, advice: c_int) -> c_int;
-    }
-    let bytes = bytes_mut(lines);
-    let before = bytes.as_ptr().align_offset(PAGE).min(bytes.len());
-    let pages = &mut bytes[before..];
-    // SAFETY: these pages lie inside the slice, and this advice changes no content.
-    unsafe { madvise(pages.as_mut_ptr().cast(), pages.len() & !(PAGE - 1), MADV_HUGEPAGE) };
-}
-
-#[cfg(not(target_os = "linux"))]
-fn ask_for_large_pages(_: &mut [Line]) {}
 
 pub(super) fn floats(lines: &[Line]) -> &[f32] {
     // SAFETY: a line is 32 values without padding.
