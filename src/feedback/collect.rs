@@ -47,6 +47,26 @@ pub fn collect<K: Reverse>(
     how: Collect,
     sink: &mut dyn FnMut(&Gathered<'_>) -> Result<()>,
 ) -> Result<()> {
+    each_batch(
+        targets,
+        done,
+        how,
+        &mut |first, items| {
+            let projected = projector.project(items, how.memory)?;
+            Ok((first, projected))
+        },
+        &mut |(first, projected)| sink(&Gathered { first, values: &projected.values, losses: &projected.losses }),
+    )
+}
+
+/// Works through the targets from `done` on, batch after batch: what a batch gives is handed on at once.
+pub(super) fn each_batch<T>(
+    targets: &[Target],
+    done: usize,
+    how: Collect,
+    work: &mut dyn FnMut(usize, &[Objective<'_>]) -> Result<T>,
+    sink: &mut dyn FnMut(T) -> Result<()>,
+) -> Result<()> {
     let mut first = done;
     while first < targets.len() {
         if ctx::interrupted() {
@@ -56,18 +76,17 @@ pub fn collect<K: Reverse>(
             );
         }
         let end = batch_end(targets, first, how.batch_tokens);
-        let objective = |target: &'_ Target| -> Loss<'static> {
-            Loss::Nll { span: GradSpan { start: target.start, end: target.tokens.len() }, mean: how.mean }
-        };
-        let items: Vec<Objective<'_>> = targets[first..end]
-            .iter()
-            .map(|target| Objective { tokens: &target.tokens, loss: objective(target) })
-            .collect();
-        let projected = projector.project(&items, how.memory).map_err(|error| named(error, &targets[first..end]))?;
-        sink(&Gathered { first, values: &projected.values, losses: &projected.losses })?;
+        let items: Vec<Objective<'_>> = targets[first..end].iter().map(|target| objective(target, how.mean)).collect();
+        sink(work(first, &items).map_err(|error| named(error, &targets[first..end]))?)?;
         first = end;
     }
     Ok(())
+}
+
+/// The loss of a target.
+pub(super) fn objective(target: &Target, mean: bool) -> Objective<'_> {
+    let span = GradSpan { start: target.start, end: target.tokens.len() };
+    Objective { tokens: &target.tokens, loss: Loss::Nll { span, mean } }
 }
 
 /// The end of the batch that begins at `first`: at least one item.
@@ -81,7 +100,7 @@ fn batch_end(targets: &[Target], first: usize, batch_tokens: usize) -> usize {
 }
 
 /// Puts ids in the place of numbers within a batch.
-fn named(error: Error, targets: &[Target]) -> Error {
+pub(super) fn named(error: Error, targets: &[Target]) -> Error {
     let kind = error.kind();
     let named = |problem: Diagnostic| {
         let detail = problem.place.as_ref().and_then(|place| place.detail.as_deref());

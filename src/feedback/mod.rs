@@ -3,13 +3,15 @@
 //! ```text
 //! right answers ─► collect ─► one reverse pass a batch ─► Projector ─► store: a row of numbers for each item
 //!                                     └─► whole gradients ─► gradset: means, Fisher, low rank, by parameter name
-//! documents ─► one reverse pass a batch ─► Directions: inner products with whole gradients, none of which is built
+//! documents ─► one reverse pass a batch ─► Directions: inner products of their gradients with those of targets
 //!     └─► value: what each document is worth to each target ─► mix: new shares and copies ─► trainers: their files
 //! items ─► split: feedback or sealed, for ever;  geometry: whose gradients agree;  targets: soft targets of tokens
 //! optimizer state ─► moments ─► precondition
 //! ```
 
 mod autocorrelation;
+pub mod bundle;
+pub mod check;
 mod collect;
 mod directions;
 pub mod geometry;
@@ -19,6 +21,7 @@ pub mod mix;
 pub mod moments;
 mod parameters;
 mod precondition;
+pub mod probe;
 mod project;
 mod rademacher;
 pub mod split;
@@ -29,7 +32,7 @@ pub mod value;
 
 pub use autocorrelation::{Autocorrelation, Damping, Power, Whitening};
 pub use collect::{Collect, Gathered, Target, collect};
-pub use directions::{Direction, Directions, InnerProducts};
+pub use directions::{Direction, Directions, ItemProducts, ScaledProducts};
 pub use gram::{Eigen, Gram, Symmetric};
 pub use parameters::Parameters;
 pub use precondition::{RankOne, Rule, precondition, scale_vectors};

@@ -22,6 +22,12 @@ pub trait Reverse: Kernels + 'static {
     /// Adds row i of `x`, for i in `rows`, to row `ids[i]` of a table, in ascending order.
     fn add_to_rows(&self, table: Self::Array, x: &Self::Array, rows: Range<usize>, ids: &[u32]) -> Result<Self::Array>;
 
+    /// Inner products of each of `a` with each of `b`, all of one size: `[a.len(), b.len()]`. None depends on the others.
+    fn inner_products(&self, a: &[&Self::Array], b: &[&Self::Array]) -> Result<Vec<f64>>;
+
+    /// Of each array the sum of `weights x x`, or of `x x`.
+    fn squares(&self, xs: &[&Self::Array], weights: Option<&Self::Array>) -> Result<Vec<f64>>;
+
     /// Of `x / scale * gain + bias`: with respect to `x`, and to `scale` (`[S, 1]`).
     fn norm_apply_reverse(
         &self,

@@ -1,6 +1,7 @@
 //! The weights of a decoder one by one: which stored tensor each is cut from, and which block it belongs to.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::weights::{Convert, Source, Weights};
 use crate::error::Result;
@@ -81,24 +82,43 @@ impl Leaves {
 
 /// Adds the gradient of a weight where the weight is cut from.
 pub(super) fn add_to_stored(source: &Source, gradient: &[f32], stored: &mut SiteValues) {
-    let columns = stored.shape.get(1).copied().unwrap_or(1);
-    let mut add = |at: usize, values: &[f32]| {
+    each_run(source, gradient.len(), |own, at| {
+        let values = &gradient[own.clone()];
         stored.values[at..at + values.len()].iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-    };
+    });
+}
+
+impl Source {
+    /// The part of stored values that belongs to the weight, as its gradient has it. (A gain that is stored less one has
+    /// the gradient of the gain.)
+    pub fn cut(&self, stored: &[f32]) -> Vec<f32> {
+        let length = match (self.view, self.shape.len()) {
+            (View::Whole | View::PlusOne, _) => stored.len(),
+            (_, 0 | 1) => self.outputs().len(),
+            _ => self.matrix_shape().iter().product(),
+        };
+        let mut cut = vec![0.0; length];
+        each_run(self, length, |own, at| {
+            let count = own.len();
+            cut[own].copy_from_slice(&stored[at..at + count]);
+        });
+        cut
+    }
+}
+
+/// Calls `f` with each run of a weight's values, and where it begins in the stored tensor.
+fn each_run(source: &Source, length: usize, mut f: impl FnMut(Range<usize>, usize)) {
+    let columns = source.shape.get(1).copied().unwrap_or(1);
     match source.view {
-        View::Whole | View::PlusOne => add(0, gradient),
-        View::Entries { start, .. } => add(start * columns, gradient),
+        View::Whole | View::PlusOne => f(0..length, 0),
+        View::Entries { start, .. } => f(0..length, start * columns),
         View::Columns { start, len } => {
-            let inner = gradient.len() / len;
-            for (index, value) in gradient.iter().enumerate() {
-                add(index % inner * columns + start + index / inner, &[*value]);
-            }
+            let inner = length / len;
+            (0..length).for_each(|index| f(index..index + 1, index % inner * columns + start + index / inner));
         }
         View::HeadPart { part, parts, heads, width } => {
-            let row = gradient.len() / (heads * width);
-            for (index, values) in gradient.chunks(width * row).enumerate() {
-                add((index * parts + part) * width * row, values);
-            }
+            let run = width * (length / (heads * width));
+            (0..length / run).for_each(|index| f(index * run..(index + 1) * run, (index * parts + part) * run));
         }
     }
 }

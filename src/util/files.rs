@@ -53,6 +53,26 @@ pub fn create_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|e| Error::io("create the folder", path, &e))
 }
 
+/// Fills a neighbour of the folder, then puts it in its place: a reader sees all of it or none. What was there before is
+/// replaced.
+pub fn whole_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
+    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let partial = folder.with_file_name(format!(".{name}.partial"));
+    remove_folder(&partial)?;
+    create_folder(&partial)?;
+    fill(&partial)?;
+    remove_folder(folder)?;
+    fs::rename(&partial, folder).map_err(|e| Error::io("write", folder, &e))
+}
+
+/// Removes a folder and all in it, if it is there.
+pub fn remove_folder(folder: &Path) -> Result<()> {
+    match fs::remove_dir_all(folder) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", folder, &e)),
+        _ => Ok(()),
+    }
+}
+
 /// Compares names as people do: runs of digits by value, so that `step999` comes before `step1000`.
 pub fn natural_cmp(a: &str, b: &str) -> std::cmp::Ordering {
     let (mut a, mut b) = (a, b);

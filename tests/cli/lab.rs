@@ -139,6 +139,38 @@ fn training_goes_on_from_a_checkpoint_with_moments_to_the_same_bytes() {
 }
 
 #[test]
+fn another_mixture_reads_each_source_on_from_where_it_was() {
+    let bench = lab(PLAN);
+    assert_eq!(train(&bench, "a", &[]).code, 0);
+    let mixture = "{\"format\": \"veval.mixture/1\", \"unit\": \"tokens\",
+        \"sources\": [{\"name\": \"colours\", \"q\": 0.25}, {\"name\": \"sums\", \"q\": 0.75}]}";
+    bench.write("mixture.json", mixture);
+    let from =
+        |step: &str| PLAN.replace("seed = 3", &format!("seed = 3\nfrom = \"{step}\"\nmixture = \"mixture.json\""));
+    bench.write("lab.toml", from("a/step8"));
+    assert_eq!(train(&bench, "b", &[]).code, 0);
+    let state = |of: &str| -> serde_json::Value {
+        serde_json::from_str(&bench.read(&format!("{of}/trainer_state.json"))).unwrap()
+    };
+    let place = |of: &str, source: &str| state(of)["order"]["places"][source].as_u64().unwrap();
+    assert!(state("a/step0")["order"].is_null());
+    assert_eq!(state("b/step24")["order"]["began"]["places"], state("a/step8")["order"]["places"]);
+    // 16 steps of 6 sequences of 48 tokens, a quarter of them of colours.
+    assert_eq!(place("b/step24", "colours") - place("a/step8", "colours"), 24 * 48);
+    assert_eq!(place("b/step24", "sums") - place("a/step8", "sums"), 72 * 48);
+
+    bench.write("lab.toml", from("b/step16"));
+    assert_eq!(train(&bench, "c", &[]).code, 0);
+    same(&files(&bench.path("b/step24")), &files(&bench.path("c/step24")));
+
+    let spoiled = bench.read("b/step16/trainer_state.json").replace("\"step\": 8", "\"step\": 17");
+    bench.write("b/step16/trainer_state.json", spoiled);
+    let bad = train(&bench, "d", &[]);
+    let wanted = "trainer_state.json, order.began.step: expected at most 16, found 17";
+    assert!(bad.code == 2 && bad.err.contains(wanted), "{}", bad.err);
+}
+
+#[test]
 fn the_moments_of_a_checkpoint_scale_its_gradients() {
     let bench = lab(PLAN);
     assert_eq!(train(&bench, "a", &[]).code, 0);

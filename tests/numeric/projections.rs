@@ -178,16 +178,37 @@ fn inner_products_with_directions_are_those_of_whole_gradients_for_every_family(
         let single: Vec<Direction> =
             whole[0].iter().map(|(name, values)| Direction::from([(name.clone(), values.clone())])).collect();
         let directions: Vec<&Direction> = single.iter().chain(&whole).collect();
-        let products = Directions::new(decoder, &directions).unwrap().products(&items, MEMORY).unwrap();
-        for (index, own) in whole.iter().enumerate() {
-            for (direction, found) in directions.iter().zip(products.item(index)) {
+        // A number for each value, that is zero somewhere and differs from value to value.
+        let scale = |values: &SiteValues| SiteValues {
+            shape: values.shape.clone(),
+            values: (0..values.values.len()).map(|at| ((at * 37 + 11) % 101) as f32 * 0.1).collect(),
+        };
+        let scaling: Direction = whole[0].iter().map(|(name, values)| (name.clone(), scale(values))).collect();
+        let compared = Directions::new(decoder, &directions, Some(&scaling)).unwrap();
+        let products = compared.products(&items, MEMORY).unwrap();
+        for (own, found) in whole.iter().zip(&products) {
+            for (direction, found) in directions.iter().zip(&found.products) {
                 let (wanted, scale) = (dot(own, direction), norms(own) * norms(direction));
-                assert!((wanted - found).abs() <= 1e-5 * scale, "{name}, item {index}: {wanted} {found}");
+                assert!((wanted - found).abs() <= 1e-5 * scale, "{name}: {wanted} {found}");
+            }
+            let scaled: Direction =
+                own.iter().map(|(name, values)| (name.clone(), times(values, &scaling[name]))).collect();
+            let sums = found.scaled.unwrap();
+            for (wanted, found) in [
+                (dot(own, own), found.squared_norm),
+                (dot(own, &scaled), sums.along),
+                (dot(&scaled, &scaled), sums.squared_norm),
+            ] {
+                assert!((wanted - found).abs() <= 1e-4 * wanted, "{name}: {wanted} {found}");
             }
         }
-        let alone = Directions::new(decoder, &directions).unwrap().products(&items[1..2], 0).unwrap();
-        assert_eq!(alone.item(0), products.item(1), "{name}");
+        assert_eq!(compared.products(&items[1..2], 0).unwrap()[0], products[1], "{name}");
     }
+}
+
+fn times(a: &SiteValues, b: &SiteValues) -> SiteValues {
+    let values = a.values.iter().zip(&b.values).map(|(a, b)| a * b).collect();
+    SiteValues { shape: a.shape.clone(), values }
 }
 
 fn dot(a: &Direction, b: &Direction) -> f64 {
@@ -205,7 +226,7 @@ fn directions_of_another_model_are_refused_whole() {
         (name.to_owned(), values(&[shape[0] + 1, 2])),
         ("model.none.weight".to_owned(), values(&[2, 2])),
     ]);
-    let error = Directions::new(&model.decoder, &[&direction]).err().unwrap().to_string();
+    let error = Directions::new(&model.decoder, &[&direction], None).err().unwrap().to_string();
     assert!(error.contains(name) && error.contains("model.none.weight"), "{error}");
 }
 

@@ -17,6 +17,7 @@ mod math;
 mod matmul;
 mod packed;
 mod pool;
+mod products;
 mod reverse;
 mod slope;
 mod tile;

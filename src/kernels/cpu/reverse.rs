@@ -7,7 +7,7 @@ use super::isa::Isa;
 use super::matmul::{Product, Rows, matmul};
 use super::packed::{PANEL, Packed};
 use super::pool::{Output, Pool};
-use super::{Array, Cpu, attention_reverse, math, slope};
+use super::{Array, Cpu, attention_reverse, math, products, slope};
 use crate::error::Result;
 use crate::kernels::{Activation, Reverse, Scoring};
 
@@ -46,6 +46,14 @@ impl Reverse for Cpu {
                 math::add(self.isa, own, &x.values()[row * width..][..width]);
             }
         }))
+    }
+
+    fn inner_products(&self, a: &[&Array], b: &[&Array]) -> Result<Vec<f64>> {
+        Ok(products::inner_products(&self.pool, self.isa, a, b))
+    }
+
+    fn squares(&self, xs: &[&Array], weights: Option<&Array>) -> Result<Vec<f64>> {
+        Ok(products::squares(&self.pool, self.isa, xs, weights))
     }
 
     fn norm_apply_reverse(

@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `config.json`, `tokenizer.json`, `tokenizer_config.json` | as transformers reads them |
 //! | `model.safetensors` | weights, in float16 or float32 |
-//! | `trainer_state.json` | `global_step`, `num_input_tokens_seen`, `learning_rate` |
+//! | `trainer_state.json` | how far training is (`progress.rs`) |
 //! | `moments.safetensors` | `exp_avg.NAME` and `exp_avg_sq.NAME` in float32 (`veval.moments/1`), where asked for |
 //!
 //! `state/STEP` of a run has the last three, in float32: it is no checkpoint of the series.
@@ -17,6 +17,7 @@ use serde_json::{Map, Value, json};
 
 use super::adamw::{AdamW, Moments};
 use super::gradient::Parameters;
+use super::progress::Progress;
 use crate::ckpt::{TensorElement, TensorFile, TensorPlan, write_tensor_file};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
@@ -25,7 +26,8 @@ use crate::util::files;
 const WEIGHTS: &str = "model.safetensors";
 const MOMENTS: &str = "moments.safetensors";
 const STATE: &str = "trainer_state.json";
-const MOST_STATE_BYTES: u64 = 1 << 20;
+/// Two numbers for each source.
+const MOST_STATE_BYTES: u64 = 64 << 20;
 
 /// How weights are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -51,19 +53,6 @@ impl Precision {
             Self::Float32 => "float32",
         }
     }
-}
-
-/// How far training is.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// Updates that were made.
-    #[serde(rename = "global_step")]
-    pub step: u64,
-    /// Tokens that were predicted, over all steps.
-    #[serde(rename = "num_input_tokens_seen")]
-    pub tokens: u64,
-    /// Of the last update; 0 before the first.
-    pub learning_rate: f64,
 }
 
 /// Everything that the next step depends on besides the plan.
@@ -140,7 +129,7 @@ impl State {
         if let Some(optimizer) = optimizer.filter(|_| self.progress.step > 0) {
             self.write_moments(&folder.join(MOMENTS), shapes, optimizer)?;
         }
-        let progress = serde_json::to_value(self.progress);
+        let progress = serde_json::to_value(&self.progress);
         write_json(&folder.join(STATE), &progress.map_err(|e| Error::internal(e.to_string()))?)
     }
 
@@ -170,9 +159,11 @@ impl State {
     /// Reads a state, or a checkpoint of this trainer in float32 with moments.
     ///
     /// # Errors
-    /// Files that are missing, tensors that are missing, of another shape or type.
+    /// Files that are missing, numbers that cannot be, tensors that are missing, of another shape or type.
     pub fn read(folder: &Path, shapes: &Shapes) -> Result<Self> {
-        let progress: Progress = read_json(&folder.join(STATE))?;
+        let state = folder.join(STATE);
+        let progress: Progress = read_json(&state)?;
+        progress.check().map_err(|error| error.in_file(&state))?;
         let weights = read_floats(&folder.join(WEIGHTS), "", shapes)?;
         let mut moments = BTreeMap::new();
         if progress.step == 0 {

@@ -71,6 +71,11 @@ impl Dealer {
         self.next
     }
 
+    /// Sequences that a source has had.
+    pub fn dealt(&self, source: usize) -> u64 {
+        self.hands[source].dealt
+    }
+
     /// Deals one.
     pub fn deal(&mut self) -> Dealt {
         // There is always one that may come; the first part of the key only sorts.

@@ -11,17 +11,26 @@
 //!
 //! All of it depends on the seed, the mixture and the documents' names, lengths, copies and order only, and any step is found
 //! without those before it being kept.
+//!
+//! A run that goes on from a checkpoint ([`Order::after`]) reads each stream from the place where the earlier run left it:
+//!
+//! - Shares go on counting from where that run's did if the mixture leads from there to those very places. The same mixture
+//!   does, and the order is that of the run that was not stopped.
+//! - Otherwise they count from the checkpoint. Stages begin at tokens of the whole run either way.
+//! - A place is a number of tokens. It stands for the same number after other sequence lengths, and with other copies or
+//!   documents, whose epochs are laid out anew. A source that the earlier run did not have begins at its first token.
+//! - Another seed has other streams: each begins at its first token.
+//! - A checkpoint that does not say its places is taken for one of a run with this mixture from the start.
 
 use super::deal::{Dealer, Dealt};
-use super::mixture::Mixture;
+use super::mixture::{Mixture, Stage};
+use super::progress::{Beginning, MAX_TOKENS, OrderProgress, Places, Progress};
 use super::stream::{DocumentStream, Piece};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 
 /// Documents times copies of all sources: what an epoch lays out.
 const MAX_ENTRIES: u64 = 1 << 24;
-/// Tokens of a run, so that counts stay exact in f64.
-const MAX_TOKENS: u64 = 1 << 53;
 
 /// A document as training sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,6 +67,8 @@ pub struct Order<'a> {
     documents: &'a [TrainingDocument],
     plan: Plan,
     streams: Vec<DocumentStream>,
+    began: Beginning,
+    /// As it was when the order began.
     start: Dealer,
     dealer: Dealer,
 }
@@ -68,6 +79,8 @@ pub struct Batch {
     /// From 1.
     pub step: u64,
     pub sequences: Vec<TokenSequence>,
+    /// How far the order is after it.
+    pub order: OrderProgress,
 }
 
 /// `sequence_length + 1` tokens of one source.
@@ -94,6 +107,21 @@ impl<'a> Order<'a> {
     /// share and without tokens, or whose tokens would be seen more often than their `max_repeat` allows; sizes beyond the
     /// bounds.
     pub fn new(documents: &'a [TrainingDocument], sources: &[&str], mixture: &Mixture, plan: Plan) -> Result<Self> {
+        Self::after(&Progress::default(), documents, sources, mixture, plan)
+    }
+
+    /// The order of the steps that follow a checkpoint's. `plan.steps` are those of the whole run, and more than the
+    /// checkpoint's.
+    ///
+    /// # Errors
+    /// As [`Order::new`]; `max_repeat` counts what was seen before of the same streams.
+    pub fn after(
+        earlier: &Progress,
+        documents: &'a [TrainingDocument],
+        sources: &[&str],
+        mixture: &Mixture,
+        plan: Plan,
+    ) -> Result<Self> {
         check_sizes(documents, sources, plan)?;
         let mixture = mixture.in_order_of(sources)?;
         let mut entries = vec![Vec::new(); sources.len()];
@@ -103,41 +131,68 @@ impl<'a> Order<'a> {
         }
         let stream = |(name, entries): (&&str, _)| DocumentStream::new(name, plan.seed, entries);
         let streams = sources.iter().zip(entries).map(stream).collect();
-        let first = |start_tokens: u64| start_tokens.div_ceil(plan.sequence_length as u64);
-        let dealer =
-            Dealer::new(mixture.stages().iter().map(|stage| (first(stage.start_tokens), stage.shares.clone())));
-        let order = Self { documents, plan, streams, start: dealer.clone(), dealer };
+        let began = Beginning::default();
+        let start = dealer(&mixture, plan, &began);
+        let mut order = Self { documents, plan, streams, began, dealer: start.clone(), start };
+        if let Some(known) = &earlier.order {
+            order.go_on(earlier, known, &mixture);
+        }
         order.check_repeats(&mixture)?;
         Ok(order)
+    }
+
+    /// Reads on where an earlier run stopped.
+    fn go_on(&mut self, earlier: &Progress, known: &OrderProgress, mixture: &Mixture) {
+        let mut places = Places::new();
+        if known.seed == self.plan.seed {
+            self.begin(known.began.clone(), mixture);
+            self.deal_before(earlier.step + 1);
+            if self.places() == known.places {
+                return;
+            }
+            places.clone_from(&known.places);
+        }
+        self.begin(Beginning { step: earlier.step, tokens: earlier.tokens, places }, mixture);
+    }
+
+    /// Deals the mixture from a moment on.
+    fn begin(&mut self, began: Beginning, mixture: &Mixture) {
+        self.start = dealer(mixture, self.plan, &began);
+        self.dealer = self.start.clone();
+        self.began = began;
     }
 
     pub fn plan(&self) -> Plan {
         self.plan
     }
 
-    /// How often a run sees each source's tokens on average: by source, of documents with a copy.
+    /// How often a run sees each source's tokens on average, with what was seen before: by source, of documents with a
+    /// copy.
     pub fn repeats(&self) -> Vec<f64> {
         let mut available = vec![0u64; self.streams.len()];
         for document in self.documents.iter().filter(|document| document.copies > 0) {
             available[document.source] += document.tokens.len() as u64;
         }
         let repeat = |(source, available): (usize, u64)| {
-            let wanted = self.wanted(source) * self.plan.sequence_length as f64;
-            if wanted == 0.0 { 0.0 } else { wanted / available as f64 }
+            let seen = self.place(source, 0) as f64 + self.wanted(source) * self.plan.sequence_length as f64;
+            if available == 0 { 0.0 } else { seen / available as f64 }
         };
         available.into_iter().enumerate().map(repeat).collect()
     }
 
-    /// Sequences that the run should have of a source.
+    /// Sequences that the run should have of a source from where the order began.
     fn wanted(&self, source: usize) -> f64 {
-        self.start.target(source, self.plan.steps * self.plan.sequences as u64)
+        self.start.target(source, self.first_of(self.plan.steps + 1))
     }
 
     fn check_repeats(&self, mixture: &Mixture) -> Result<()> {
         let mut problems = Vec::new();
         for ((number, source), repeat) in mixture.sources().iter().enumerate().zip(self.repeats()) {
             let place = format!("source {}", source.name);
-            if self.streams[number].epoch_tokens() == 0 && self.wanted(number) > 0.0 {
+            if self.wanted(number) == 0.0 {
+                continue;
+            }
+            if self.streams[number].epoch_tokens() == 0 {
                 let message = "expected documents of a source that has a share, found none with a copy";
                 problems.push(Diagnostic::new(message).at(place).help("give it a share of 0, or some copies"));
             } else if let Some(limit) = source.max_repeat.filter(|limit| repeat > *limit) {
@@ -149,26 +204,54 @@ impl<'a> Order<'a> {
         Error::check(problems)
     }
 
-    /// What step `step` sees, counted from 1. Steps in a row are cheapest; a step before the last one asked for costs the
-    /// dealing of all sequences before it, about 0.2 microseconds each.
+    /// What step `step` sees, counted from 1, of those after the order began. Steps in a row are cheapest; a step before the
+    /// last one asked for costs the dealing of all sequences before it, about 0.2 microseconds each.
     pub fn step(&mut self, step: u64) -> Batch {
-        let first = (step.max(1) - 1) * self.plan.sequences as u64;
+        self.deal_before(step);
+        let sequences = (0..self.plan.sequences).map(|_| {
+            let dealt = self.dealer.deal();
+            self.sequence(dealt)
+        });
+        let sequences = sequences.collect();
+        let order = OrderProgress { seed: self.plan.seed, began: self.began.clone(), places: self.places() };
+        Batch { step, sequences, order }
+    }
+
+    /// Deals the sequences before a step, and no others.
+    fn deal_before(&mut self, step: u64) {
+        let first = self.first_of(step);
         if self.dealer.next() > first {
             self.dealer = self.start.clone();
         }
         while self.dealer.next() < first {
             self.dealer.deal();
         }
-        let sequences = (0..self.plan.sequences).map(|_| {
-            let dealt = self.dealer.deal();
-            self.sequence(dealt)
-        });
-        Batch { step, sequences: sequences.collect() }
+    }
+
+    /// The first sequence of a step, counted from where the order began.
+    fn first_of(&self, step: u64) -> u64 {
+        step.saturating_sub(self.began.step + 1) * self.plan.sequences as u64
+    }
+
+    /// Where a sequence of a source begins in its stream.
+    fn place(&self, source: usize, number: u64) -> u64 {
+        self.began.place(self.streams[source].name()) + number * self.plan.sequence_length as u64
+    }
+
+    /// Where the streams are after what was dealt.
+    fn places(&self) -> Places {
+        let now = |(source, stream): (usize, &DocumentStream)| {
+            (stream.name().to_owned(), self.place(source, self.dealer.dealt(source)))
+        };
+        let mut places = self.began.places.clone();
+        places.extend(self.streams.iter().enumerate().map(now).filter(|(_, place)| *place > 0));
+        places
     }
 
     fn sequence(&mut self, Dealt { source, number }: Dealt) -> TokenSequence {
         let length = self.plan.sequence_length;
-        let pieces = self.streams[source].read(number * length as u64, length + 1);
+        let place = self.place(source, number);
+        let pieces = self.streams[source].read(place, length + 1);
         let mut tokens = Vec::with_capacity(length + 1);
         for piece in &pieces {
             tokens.extend_from_slice(&self.documents[piece.document].tokens[piece.tokens.clone()]);
@@ -187,6 +270,12 @@ impl TokenSequence {
         };
         self.pieces.iter().enumerate().map(exposure).filter(|exposure| exposure.tokens > 0)
     }
+}
+
+/// Deals a mixture's shares from a moment on.
+fn dealer(mixture: &Mixture, plan: Plan, began: &Beginning) -> Dealer {
+    let first = |stage: &Stage| stage.start_tokens.saturating_sub(began.tokens).div_ceil(plan.sequence_length as u64);
+    Dealer::new(mixture.stages().iter().map(|stage| (first(stage), stage.shares.clone())))
 }
 
 fn check_sizes(documents: &[TrainingDocument], sources: &[&str], plan: Plan) -> Result<()> {
@@ -224,3 +313,6 @@ fn check_sizes(documents: &[TrainingDocument], sources: &[&str], plan: Plan) -> 
 #[cfg(test)]
 #[path = "tests_order.rs"]
 mod tests;
+#[cfg(test)]
+#[path = "tests_order_after.rs"]
+mod tests_after;

@@ -43,6 +43,11 @@ impl DocumentStream {
         Self { name: name.to_owned(), seed, entries, epoch_tokens, laid: None }
     }
 
+    /// Of the source.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Tokens of one epoch.
     pub fn epoch_tokens(&self) -> u64 {
         self.epoch_tokens

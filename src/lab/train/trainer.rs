@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::adamw::{AdamW, Moments, Updated, decays};
-use super::checkpoint::{Companions, Progress, Shapes, State};
+use super::checkpoint::{Companions, Shapes, State};
 use super::clip::{Clip, NamedGradient};
 use super::copies::{Copies, DocumentName};
 use super::curve::{CurveFile, CurvePoint};
@@ -13,6 +13,7 @@ use super::mixture::Mixture;
 use super::order::{Batch, Order, Plan as OrderPlan, TrainingDocument};
 use super::order_file::OrderFile;
 use super::plan::{Plan, TokenizerSource};
+use super::progress::Progress;
 use super::tokenizer;
 use crate::ckpt::Config;
 use crate::ctx;
@@ -123,7 +124,7 @@ impl Trainer {
             sequences: self.plan.training.batch.sequences,
             steps: self.plan.training.steps,
         };
-        Order::new(&self.documents, &sources, &self.mixture, plan)
+        Order::after(&self.start.progress, &self.documents, &sources, &self.mixture, plan)
     }
 
     pub fn plan(&self) -> &Plan {
@@ -237,6 +238,7 @@ impl Trainer {
             step: batch.step,
             tokens: state.progress.tokens + self.plan.tokens_of_a_step(),
             learning_rate: rate,
+            order: Some(batch.order.clone()),
         };
         Ok((found.losses, norm))
     }
@@ -354,7 +356,7 @@ fn check_memory(shapes: &Shapes) -> Result<()> {
 fn first_state(plan: &Plan, shapes: &Shapes) -> State {
     let zero = |(name, shape): (&String, &Vec<usize>)| (name.clone(), Moments::zero(shape.iter().product()));
     State {
-        progress: Progress { step: 0, tokens: 0, learning_rate: 0.0 },
+        progress: Progress::default(),
         weights: plan.training.model.first_weights(shapes, plan.training.seed),
         moments: shapes.iter().map(zero).collect(),
     }

@@ -1,0 +1,154 @@
+//! A feedback set that is read again: nothing is believed that was not checked.
+
+use std::path::{Path, PathBuf};
+
+use super::gradients::{gram, mean};
+use super::manifest::{CheckpointNote, FORMAT, ItemLine, LOSS, Manifest, SIGN};
+use crate::diag::Diagnostic;
+use crate::error::{Error, Result};
+use crate::feedback::Direction;
+use crate::feedback::gradset::GradSet;
+use crate::lm::ModelInfo;
+use crate::text::Tokenizer;
+use crate::util::{files, hash};
+
+const MOST_MANIFEST_BYTES: u64 = 16 << 20;
+const MOST_ITEM_BYTES: u64 = 1 << 30;
+
+/// An open feedback set.
+#[derive(Debug)]
+pub struct Bundle {
+    folder: PathBuf,
+    pub manifest: Manifest,
+}
+
+/// A checkpoint of a set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At(usize);
+
+impl Bundle {
+    /// # Errors
+    /// A folder without a manifest, another format, targets without parts, files that are missing or were changed.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join("manifest.json");
+        if !path.exists() {
+            return Err(Error::bad("expected a feedback set with manifest.json, found none")
+                .in_file(folder)
+                .help("`veval feedback build` makes one"));
+        }
+        let manifest: Manifest = serde_json::from_str(&files::read_text(&path, MOST_MANIFEST_BYTES)?)
+            .map_err(|e| Error::bad(format!("expected the manifest of a feedback set: {e}")).in_file(&path))?;
+        let bundle = Self { folder: folder.to_path_buf(), manifest };
+        let problems = bundle.problems();
+        Error::check(problems).map_err(|error| error.in_file(&path))?;
+        Ok(bundle)
+    }
+
+    fn problems(&self) -> Vec<Diagnostic> {
+        let Manifest { format, loss, sign, checkpoints, targets, .. } = &self.manifest;
+        let mut problems = Vec::new();
+        for (key, wanted, found) in [("format", FORMAT, format), ("loss", LOSS, loss), ("sign", SIGN, sign)] {
+            if wanted != found {
+                problems.push(Diagnostic::new(format!("expected {wanted:?}, found {found:?}")).at(key));
+            }
+        }
+        if checkpoints.is_empty() || targets.is_empty() {
+            let found = format!("{} and {}", checkpoints.len(), targets.len());
+            problems.push(Diagnostic::new(format!("expected checkpoints and targets, found {found}")));
+        }
+        for target in targets {
+            let parts = target.parts.len();
+            if parts < 2 || target.parts.contains(&0) || target.at.len() != checkpoints.len() {
+                let message = "expected at least two parts with items, and numbers of every checkpoint";
+                problems.push(Diagnostic::new(message).at(format!("target {}", target.name)));
+            }
+            let part = |note: &CheckpointNote, part| note.part_path(&target.name, part);
+            let paths = checkpoints.iter().flat_map(|note| (0..parts.min(1 << 10)).map(move |k| part(note, k)));
+            problems.extend(paths.filter_map(|path| self.file_problem(&path)));
+        }
+        problems.extend(self.file_problem("items.jsonl"));
+        problems
+    }
+
+    /// What is wrong with a file that the manifest must know.
+    fn file_problem(&self, path: &str) -> Option<Diagnostic> {
+        let Some(note) = self.manifest.files.iter().find(|note| note.path == path) else {
+            return Some(Diagnostic::new(format!("expected the fingerprint of {path}, found none")).at("files"));
+        };
+        let full = self.folder.join(path);
+        let found = match hash::fingerprint_file(&full) {
+            Ok(found) if found == note.blake3 => return None,
+            Ok(found) => format!("another one ({found})"),
+            Err(_) => "none that can be read".to_owned(),
+        };
+        let message = format!("expected the file with the fingerprint {}, found {found}", note.blake3);
+        Some(Diagnostic::new(message).in_file(&full).help("build the feedback set anew"))
+    }
+
+    /// The checkpoint of the set that this model is.
+    ///
+    /// # Errors
+    /// Another checkpoint, another tokenizer: both together.
+    pub fn at(&self, model: &ModelInfo, tokenizer: &Tokenizer) -> Result<At> {
+        let known = &self.manifest.checkpoints;
+        let place = known.iter().position(|note| note.fingerprint == model.fingerprint);
+        let mut problems = Vec::new();
+        if place.is_none() {
+            let names: Vec<String> = known.iter().map(|note| format!("{} ({})", note.name, note.fingerprint)).collect();
+            let message =
+                format!("expected a checkpoint of the set, {}, found {}", names.join(", "), model.fingerprint);
+            problems.push(Diagnostic::new(message).help("gradients hold at the weights that they were taken at"));
+        }
+        if tokenizer.fingerprint() != self.manifest.tokenizer {
+            let (wanted, found) = (&self.manifest.tokenizer, tokenizer.fingerprint());
+            let message = format!("expected the tokenizer of the set, {wanted}, found {found}");
+            problems.push(Diagnostic::new(message).in_file(tokenizer.path()));
+        }
+        Error::check(problems).map_err(|error| error.help("build a feedback set for this checkpoint"))?;
+        place.map(At).ok_or_else(|| Error::internal("a checkpoint without a place"))
+    }
+
+    pub fn checkpoint(&self, at: At) -> &CheckpointNote {
+        &self.manifest.checkpoints[at.0]
+    }
+
+    /// Mean gradients of the parts of each target.
+    ///
+    /// # Errors
+    /// Sets of another checkpoint or of other parameters than the manifest says.
+    pub fn parts(&self, at: At) -> Result<Vec<Vec<Direction>>> {
+        let note = self.checkpoint(at);
+        let read = |target: &super::manifest::TargetNote, part: usize| -> Result<Direction> {
+            let path = self.folder.join(note.part_path(&target.name, part));
+            let set = GradSet::read(&path)?;
+            let same_names = set.tensors.keys().eq(self.manifest.parameter_names.iter());
+            if set.provenance.checkpoint != note.fingerprint || !same_names {
+                let message = "expected a gradient of the manifest's checkpoint and parameters, found another";
+                return Err(Error::bad(message).in_file(&path));
+            }
+            Ok(set.tensors)
+        };
+        let targets = self.manifest.targets.iter();
+        targets.map(|target| (0..target.parts.len()).map(|part| read(target, part)).collect()).collect()
+    }
+
+    /// Items of the set, as they are stored.
+    ///
+    /// # Errors
+    /// Lines that are no items.
+    pub fn items(&self) -> Result<Vec<ItemLine>> {
+        let path = self.folder.join("items.jsonl");
+        let text = files::read_text(&path, MOST_ITEM_BYTES)?;
+        let line = |(number, line): (usize, &str)| {
+            serde_json::from_str(line).map_err(|e| {
+                Error::bad(format!("expected an item: {e}")).in_file(&path).at(format!("line {}", number + 1))
+            })
+        };
+        text.lines().enumerate().map(line).collect()
+    }
+}
+
+/// `<g_k, g_l>` of parts, and their mean by items.
+pub fn gram_and_mean(parts: &[Direction], items: &[usize]) -> (Vec<f64>, Direction) {
+    (gram(parts), mean(parts, items))
+}
