@@ -7,18 +7,19 @@
 //! $ engine_speed matmul --threads 2 --rows 1,16 --shapes 576x1536 --rotate-mb 400 --flop 20000000000 --readings 7
 //! $ engine_speed reverse --model CKPT --threads 2 --tokens 256 --readings 5
 //! $ engine_speed per-item --model CKPT --threads 2 --items 16 --tokens 256 --dim 16 --batch-tokens 512 --readings 1
+//! $ engine_speed values --model CKPT --threads 2 --items 32 --tokens 64 --targets 2 --parts 4 --readings 5
 //! $ engine_speed load --model CKPT --readings 3
 //! ```
 //! Besides: `--isa avx2`, and `--dtype bf16`, `f16`, `q8_0` or `q4_k` for products.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
 use std::path::Path;
 use std::time::Instant;
 
 use serde_json::json;
 use veval::ckpt::Dtype;
-use veval::feedback::{Collect, Gathered, Projection, Projector, Scale, Signs, Target, collect};
+use veval::feedback::{Collect, Compared, Gathered, Parameters, Projection, Projector, Scale, Signs, Target, collect};
 use veval::kernels::Kernels;
 use veval::kernels::cpu::{Cpu, Isa, Packed, Pool, Product, Rows, Stored, matmul};
 use veval::kernels::tape::{Nothing, Tape};
@@ -76,6 +77,7 @@ fn main() {
         "matmul" => time_matmul(&options),
         "reverse" => reverse(&options),
         "per-item" => per_item(&options),
+        "values" => values(&options),
         "load" => time_load(&options),
         other => panic!("expected prefill, decode, matmul, reverse, per-item or load, found {other:?}"),
     }
@@ -176,6 +178,58 @@ fn per_item(options: &Options) {
     let line = json!({
         "what": "per-item", "items": items, "tokens": count, "modules": projector.modules().len(), "seconds": seconds,
         "check": loss, "squares": squares,
+    });
+    println!("{line}");
+}
+
+/// Values of documents along the parts of some targets, and whole gradients of the same batches, in turn.
+fn values(options: &Options) {
+    let decoder = options.recording_decoder();
+    let (items, count) = (options.number("items", "32"), options.number("tokens", "64"));
+    let (targets, parts) = (options.number("targets", "2"), options.number("parts", "4"));
+    let own = |item: usize| Target { id: item.to_string(), tokens: tokens(item, count), start: 1 };
+    let documents: Vec<Target> = (0..items).map(own).collect();
+    let (batch_tokens, memory) = (options.number("batch-tokens", "512"), options.number("memory-mb", "8192") << 20);
+    let wanted: BTreeSet<String> =
+        options.text("params", "all").parse::<Parameters>().expect("parameters").of(decoder.leaves()).expect("names");
+    let gradient = |batch: &[Objective<'_>]| {
+        let mut sums = WeightGradients::new(&decoder, |name| wanted.contains(name), Summed::Pass);
+        decoder.reverse(batch, Reach { memory, ..Reach::default() }, &mut sums).expect("a reverse pass");
+        sums.into_parameters().expect("gradients")
+    };
+    let objectives: Vec<Objective<'_>> = documents
+        .iter()
+        .map(|document| Objective {
+            tokens: &document.tokens,
+            loss: Loss::Nll { span: GradSpan { start: 1, end: count }, mean: true },
+        })
+        .collect();
+    let part = |number: usize| gradient(&objectives[number % items..][..1]);
+    let of: Vec<Vec<_>> = (0..targets).map(|target| (0..parts).map(|k| part(target * parts + k)).collect()).collect();
+    let compared = Compared::new(&decoder, &of, None).expect("directions");
+    let how = Collect { mean: true, batch_tokens, memory };
+    let at_once = (batch_tokens / count).max(1);
+    let (mut whole, mut along, mut check) = (Vec::new(), Vec::new(), 0.0);
+    for reading in 0..=options.number("readings", "5") {
+        let start = Instant::now();
+        objectives.chunks(at_once).for_each(|batch| {
+            black_box(gradient(batch));
+        });
+        let middle = Instant::now();
+        check = 0.0;
+        let mut add = |batch: Vec<(f64, _)>| {
+            check += batch.iter().map(|(loss, _)| loss).sum::<f64>();
+            Ok(())
+        };
+        compared.documents(&documents, how, &mut add).expect("values");
+        if reading > 0 {
+            whole.push((middle - start).as_secs_f64());
+            along.push(middle.elapsed().as_secs_f64());
+        }
+    }
+    let line = json!({
+        "what": "values", "items": items, "tokens": count, "directions": targets * parts, "whole gradients": whole,
+        "values": along, "check": check,
     });
     println!("{line}");
 }

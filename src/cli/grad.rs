@@ -15,7 +15,7 @@ use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::feedback::gradset::{GradSet, GradSetBuilder, Kind, Precision, Provenance, low_rank};
 use crate::feedback::moments::{Moments, Optimizer, Order, Parameter, sort_by_module};
-use crate::feedback::store::{GradRow, GradWriter, Header, Layout, Normalizer, Reduction, Sign};
+use crate::feedback::store::{Element, GradRow, GradWriter, Header, Layout, Normalizer, Reduction, Sign};
 use crate::feedback::{Collect, Projection, Projector, Target, collect as collect_rows};
 use crate::kernels::Reverse;
 use crate::kernels::cpu::Cpu;
@@ -65,13 +65,17 @@ fn open(of: &GradItems) -> Result<Opened> {
     let name = of.suite.to_string_lossy();
     let is_corpus = [".jsonl", ".jsonl.gz"].iter().any(|end| name.ends_with(end));
     // What is wrong with items is said before a checkpoint is read.
-    let items = if is_corpus { Items::Documents(documents(of)?) } else { Items::Suite(suite_items(of, threads)?) };
+    let items = if is_corpus {
+        Items::Documents(documents(&of.suite, &of.tasks, of.limit)?)
+    } else {
+        Items::Suite(suite_items(of, threads)?)
+    };
     let options =
         LocalOptions { batch_tokens: of.cost.batch_tokens, max_memory: of.cost.max_memory, ..LocalOptions::default() };
     let model = Local::open(here(&of.checkpoint)?, Tape::new(cpu(threads)?), &options)?;
     let longest = model.info().max_length;
     let targets = match items {
-        Items::Documents(documents) => document_targets(documents, model.tokenizer(), longest)?,
+        Items::Documents(documents) => document_targets(&documents, model.tokenizer(), longest)?,
         Items::Suite(prepared) => {
             let target = |answer: RightAnswer| Target {
                 id: prepared.tasks[answer.task].items[answer.item].id.clone(),
@@ -97,20 +101,20 @@ fn suite_items(of: &GradItems, threads: usize) -> Result<Prepared> {
 }
 
 /// Documents of a corpus, of the wanted sources, as many of each as are wanted.
-fn documents(of: &GradItems) -> Result<Vec<CorpusDocument>> {
-    let mut documents = read_corpus(&of.suite)?;
+pub(super) fn documents(corpus: &Path, sources: &[String], limit: Option<usize>) -> Result<Vec<CorpusDocument>> {
+    let mut documents = read_corpus(corpus)?;
     let known: BTreeSet<String> = documents.iter().map(|document| document.source.clone()).collect();
-    let unknown = of.tasks.iter().filter(|task| !known.contains(*task));
-    let problem = |task: &String| {
+    let unknown = sources.iter().filter(|source| !known.contains(*source));
+    let problem = |source: &String| {
         let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        Diagnostic::new(format!("expected one of the sources {}, found {task}", known.join(", "))).in_file(&of.suite)
+        Diagnostic::new(format!("expected one of the sources {}, found {source}", known.join(", "))).in_file(corpus)
     };
     Error::check(unknown.map(problem).collect())?;
     let mut kept: BTreeMap<String, usize> = BTreeMap::new();
     documents.retain(|document| {
         let count = kept.entry(document.source.clone()).or_default();
         *count += 1;
-        (of.tasks.is_empty() || of.tasks.contains(&document.source)) && of.limit.is_none_or(|limit| *count <= limit)
+        (sources.is_empty() || sources.contains(&document.source)) && limit.is_none_or(|limit| *count <= limit)
     });
     Ok(documents)
 }
@@ -119,7 +123,11 @@ fn documents(of: &GradItems) -> Result<Vec<CorpusDocument>> {
 ///
 /// # Errors
 /// Documents of which nothing is predicted, by id.
-fn document_targets(documents: Vec<CorpusDocument>, tokenizer: &Tokenizer, longest: usize) -> Result<Vec<Target>> {
+pub(super) fn document_targets(
+    documents: &[CorpusDocument],
+    tokenizer: &Tokenizer,
+    longest: usize,
+) -> Result<Vec<Target>> {
     let (mut targets, mut problems, mut cut) = (Vec::with_capacity(documents.len()), Vec::new(), 0usize);
     for document in documents {
         let id = format!("{}/{}", document.source, document.id);
@@ -150,15 +158,8 @@ fn collect(arguments: &GradCollectArguments) -> Result<()> {
     let moments = arguments.moments.as_deref().map(|path| open_moments(path, &model)).transpose()?;
     let of = |name: &str| moments.as_ref().map(|moments| moments.read(name)).transpose();
     let projector = Projector::preconditioned(model.decoder(), |name| names.contains(name), projection, &of)?;
-    let header = Header {
-        layout: Layout::projected(projector.modules(), projection, arguments.dtype.into()),
-        normalizer: normalizer(arguments.moments.as_deref(), moments.as_ref(), &names)?,
-        loss_reduction: reduction(&arguments.of),
-        sign: Sign::GradientOfLoss,
-        model: model.info().fingerprint.clone(),
-        tokenizer: model.tokenizer().fingerprint().to_owned(),
-        numerics: model.info().numerics.clone(),
-    };
+    let normalizer = normalizer(arguments.moments.as_deref(), moments.as_ref(), &names)?;
+    let header = header(&projector, projection, arguments.dtype.into(), normalizer, arguments.of.mean, &model);
     check_items(&arguments.out, &targets)?;
     let mut writer = GradWriter::open(&arguments.out, &header)?;
     // Again, now that nobody else writes.
@@ -180,8 +181,28 @@ fn collect(arguments: &GradCollectArguments) -> Result<()> {
     print(&format!("{}\n", arguments.out.display()))
 }
 
+/// What a store of these rows says of itself.
+pub(super) fn header(
+    projector: &Projector<'_, Cpu>,
+    projection: Projection,
+    element: Element,
+    normalizer: Normalizer,
+    mean: bool,
+    model: &Local<Tape<Cpu>>,
+) -> Header {
+    Header {
+        layout: Layout::projected(projector.modules(), projection, element),
+        normalizer,
+        loss_reduction: if mean { Reduction::Mean } else { Reduction::Sum },
+        sign: Sign::GradientOfLoss,
+        model: model.info().fingerprint.clone(),
+        tokenizer: model.tokenizer().fingerprint().to_owned(),
+        numerics: model.info().numerics.clone(),
+    }
+}
+
 /// The moments of all of a model's parameters.
-fn open_moments(path: &Path, model: &Local<Tape<Cpu>>) -> Result<Moments> {
+pub(super) fn open_moments(path: &Path, model: &Local<Tape<Cpu>>) -> Result<Moments> {
     let stored = model.decoder().leaves().parameters();
     let parameter = |(name, (shape, _)): (&&str, &(&[usize], Vec<usize>))| Parameter {
         name: (*name).to_owned(),

@@ -6,5 +6,5 @@ mod parquet;
 mod read;
 mod source;
 
-pub use read::{Row, read_rows};
+pub use read::{Row, read_columns, read_rows};
 pub use source::{LoadedData, addresses, load};

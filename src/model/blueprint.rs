@@ -6,8 +6,9 @@ use std::sync::Arc;
 use super::decoder::Decoder;
 use super::families::{Described, Family};
 use super::leaves::Leaves;
+use super::load::{Inspected, inspect};
 use super::weights::{Convert, Source};
-use crate::ckpt::{Config, Dtype};
+use crate::ckpt::{Address, Config, Dtype, widen};
 use crate::error::{Error, Result};
 use crate::kernels::{Kernels, RawTensor};
 
@@ -26,6 +27,22 @@ impl Blueprint {
         let described = Family::of(config)?.describe(config)?;
         let leaves = Leaves::of(&described.weights)?;
         Ok(Self { described, leaves })
+    }
+
+    /// A checkpoint's blueprint and its parameters in f32, by name and row-major.
+    ///
+    /// # Errors
+    /// Everything that is wrong with configuration and tensors.
+    pub fn open(checkpoint: &Address) -> Result<(Self, BTreeMap<String, Vec<f32>>)> {
+        let Inspected { described, files, stored, .. } = inspect(checkpoint)?;
+        let leaves = Leaves::of(&described.weights)?;
+        let mut values = BTreeMap::new();
+        for (wanted, name) in &stored {
+            let dtype = files.get(name).and_then(|info| info.dtype);
+            let dtype = dtype.ok_or_else(|| Error::internal(format!("tensor {name} was not checked")))?;
+            values.insert(wanted.clone(), widen(dtype, &files.read_bytes(name)?));
+        }
+        Ok((Self { described, leaves }, values))
     }
 
     /// Names and shapes of the parameters, as a checkpoint stores them.

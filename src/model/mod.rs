@@ -18,6 +18,7 @@ mod gradient;
 mod laying;
 mod leaves;
 mod load;
+mod losses;
 mod mlp;
 mod objective;
 mod reverse;
@@ -33,6 +34,7 @@ pub use decoder::{Decoder, LOGIT_ROWS};
 pub use footprint::Footprint;
 pub use leaves::{Leaves, Place};
 pub use load::{LoadOptions, Loaded, check, load};
+pub use losses::Predicted;
 pub use objective::{LogitTerm, Loss, Objective};
 pub use reverse::{Reach, Reversed, row_ranges};
 pub use spec::{

@@ -17,6 +17,7 @@ const MAX_CONFIG_BYTES: u64 = 16 << 20;
 const NO_LIMIT: f64 = 1e15;
 
 /// Encodes and decodes as `transformers` does for the same folder.
+#[derive(Clone)]
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     path: PathBuf,

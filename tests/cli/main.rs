@@ -6,6 +6,7 @@ mod adapters;
 mod bad_input;
 mod exchange;
 mod feedback;
+mod feedback_loop;
 mod grad;
 #[cfg(feature = "hub")]
 mod hub;

@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
+
+use super::{Cost, Format, Threads};
+use crate::feedback::Parameters;
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct FeedbackArguments {
@@ -12,10 +15,200 @@ pub(in crate::cli) struct FeedbackArguments {
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum Feedbacks {
+    /// Gradients of the items that a trainer may know of
+    Build(FeedbackBuildArguments),
+    /// What the documents of a stream are worth to the targets of a feedback set
+    Value(FeedbackValueArguments),
+    /// Whether one step does to sealed items what the gradients say
+    Probe(FeedbackProbeArguments),
     /// The next mixture, from what sources are worth
     Mix(MixArguments),
+    /// Whether training on is better with a new mixture, by sealed items
+    Check(FeedbackCheckArguments),
     /// Write a mixture in the files of trainers
     Export(FeedbackExportArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Half of all items are sealed, by hash, or by the column `split` of their rows; there is no switch for it. Of the others, those
+that share 13 words in a row with a sealed one are refused. The loss of a task is the mean over its items of the mean
+negative log-likelihood of the answer's tokens; the losses that are printed are those of sealed items.
+
+DIR/manifest.json says what the set is of, DIR/items.jsonl has the items, DIR/gradsets their mean gradients under the
+checkpoint's own parameter names, DIR/grads the projected gradient of every item.
+
+Examples:
+  veval feedback build suites/quickstart.toml data/lab/midrun --task facts_cloze --task sums --out fb
+  veval feedback build suites/core.toml ckpts/step1000 --data-dir data --task gsm8k --n 1024 --params last:2 --out fb")]
+pub(in crate::cli) struct FeedbackBuildArguments {
+    /// A suite
+    #[arg(value_name = "SUITE")]
+    pub suite: PathBuf,
+    /// Checkpoints of one run, or folders of them
+    #[arg(required = true, value_name = "CKPT")]
+    pub checkpoints: Vec<PathBuf>,
+    /// A target (may be given several times) [default: every task of the suite]
+    #[arg(long = "task", value_name = "NAME")]
+    pub tasks: Vec<String>,
+    /// Feedback items of each task, at most
+    #[arg(long = "n", value_name = "N", default_value_t = 1024)]
+    pub items: usize,
+    /// Whose gradients: all, last:N blocks, or names with *, separated by commas
+    #[arg(long = "params", value_name = "WHICH", default_value = "all")]
+    pub parameters: Parameters,
+    /// Random parts of the items, whose spread says how sure values are
+    #[arg(long, value_name = "K", default_value_t = 4, value_parser = parts)]
+    pub parts: usize,
+    /// No feedback, but a control of equal size: each item gets the answer of another
+    #[arg(long)]
+    pub shuffle_answers: bool,
+    /// Numbers of each side of the items' projected gradients
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = super::grad::projection)]
+    pub proj_dim: usize,
+    /// Folder with local copies of public data sets
+    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub cost: Cost,
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// The feedback set, which must not exist
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+A document's value for a target is the inner product of the two gradients: positive lowers the target's loss, in nats per
+unit of learning rate. With --moments it is that of the optimizer's step. The combined value is the mean over domains of
+values in standard units. Intervals come from parts of the feedback items, from checkpoints and, of sources, from documents.
+
+DIR/values.jsonl has a row for each document (and DIR/values.parquet), with the copies that it should have in its source, and
+DIR/repeats.bin those copies as two bytes each; DIR/report.json has the sources and how far to trust them.
+
+Examples:
+  veval feedback value fb data/lab/midrun --stream data/lab/corpus.jsonl.gz --sample 200 --out values
+  veval feedback value fb ckpts/step1000 --moments ckpts/step1000/optimizer.pt --stream corpus.jsonl.gz --out values
+  veval feedback mix mixture.json --values values/values.jsonl --out next.json")]
+pub(in crate::cli) struct FeedbackValueArguments {
+    /// A feedback set
+    #[arg(value_name = "FB")]
+    pub bundle: PathBuf,
+    /// Checkpoints of the set
+    #[arg(required = true, value_name = "CKPT")]
+    pub checkpoints: Vec<PathBuf>,
+    /// Documents: JSON lines with source, id and text (.jsonl, .jsonl.gz)
+    #[arg(long, value_name = "FILE")]
+    pub stream: PathBuf,
+    /// Only this source (may be given several times)
+    #[arg(long = "source", value_name = "NAME")]
+    pub sources: Vec<String>,
+    /// Only N documents of each source, at random
+    #[arg(long, value_name = "N")]
+    pub sample: Option<usize>,
+    /// An optimizer's moments, one file for each checkpoint: values are of its steps then
+    #[arg(long, value_name = "FILE")]
+    pub moments: Vec<PathBuf>,
+    /// How far copies follow values: a document one standard deviation above its source's mean is expected exp(S) times
+    #[arg(long, value_name = "S", default_value_t = 0.5)]
+    pub copy_strength: f64,
+    /// Seed of the whole numbers of copies
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub copy_seed: u64,
+    /// Another checkpoint, larger or earlier: what it does better is left to learn
+    #[arg(long, value_name = "CKPT")]
+    pub reference: Option<PathBuf>,
+    #[command(flatten)]
+    pub cost: Cost,
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// The folder of the values, which must not exist
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Each batch is trained on for one step, from the checkpoint, with several rates, by plain gradient descent and by AdamW with
+the trainer's moments. Predicted is what the feedback items' gradient says of the step, realised how much the loss of the
+sealed items fell. Pearson's correlation and the slope have intervals from a bootstrap over batches; the linear model holds
+where they are at least 0.9 and between 0.9 and 1.1.
+
+Examples:
+  veval feedback probe fb data/lab/midrun --stream data/lab/corpus.jsonl.gz --batches 50
+  veval feedback probe fb ckpts/step1000 --stream corpus.jsonl.gz --moments ckpts/step1000/optimizer.pt --clip 1.0
+  veval feedback probe fb data/lab/midrun --stream data/lab/corpus.jsonl.gz --format json | jq .sgd.pearson")]
+pub(in crate::cli) struct FeedbackProbeArguments {
+    /// A feedback set
+    #[arg(value_name = "FB")]
+    pub bundle: PathBuf,
+    /// A checkpoint of the set
+    #[arg(value_name = "CKPT")]
+    pub checkpoint: PathBuf,
+    /// Documents that batches are cut from: JSON lines with source, id and text
+    #[arg(long, value_name = "FILE")]
+    pub stream: PathBuf,
+    /// Only this source (may be given several times)
+    #[arg(long = "source", value_name = "NAME")]
+    pub sources: Vec<String>,
+    /// Batches that are tried
+    #[arg(long, value_name = "N", default_value_t = 200)]
+    pub batches: usize,
+    /// Sealed items of each task that are measured on, at most, at random
+    #[arg(long, value_name = "N")]
+    pub sealed_items: Option<usize>,
+    /// Whether a batch is of one source or of all
+    #[arg(long = "of", value_enum, default_value_t = CompanyName::Source)]
+    pub company: CompanyName,
+    /// Sequences of a batch
+    #[arg(long, value_name = "N", default_value_t = 32)]
+    pub sequences: usize,
+    /// Tokens that a sequence predicts [default: the model's input, 256 at most]
+    #[arg(long, value_name = "N")]
+    pub length: Option<usize>,
+    /// The trainer's learning rate [default: as trainer_state.json says]
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<f64>,
+    /// Other rates, as parts of the trainer's, separated by commas
+    #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_values_t = [0.1, 0.3, 3.0])]
+    pub factors: Vec<f64>,
+    /// The optimizer's moments [default: moments.safetensors of the checkpoint]
+    #[arg(long, value_name = "FILE")]
+    pub moments: Option<PathBuf>,
+    /// Largest norm of a gradient that AdamW is given
+    #[arg(long, value_name = "NORM")]
+    pub clip: Option<f64>,
+    /// Weight decay of AdamW, of matrices
+    #[arg(long, value_name = "DECAY", default_value_t = 0.0)]
+    pub weight_decay: f64,
+    /// The set's suite [default: where the set says that it was]
+    #[arg(long, value_name = "FILE")]
+    pub suite: Option<PathBuf>,
+    /// Folder with local copies of public data sets
+    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Seed of the batches and of the intervals
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub seed: u64,
+    /// How the result is printed
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    pub format: Format,
+    #[command(flatten)]
+    pub threads: Threads,
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum CompanyName {
+    /// Every batch is of one source; sources take turns
+    Source,
+    /// Documents of all sources in random order
+    Mixed,
 }
 
 #[derive(Debug, Args)]
@@ -67,6 +260,65 @@ pub(in crate::cli) struct MixArguments {
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
+Each arm goes on from the plan's checkpoint for as many steps, with its own mixture (.json) or copies of documents (.jsonl), once
+for each seed of the order of documents. What is compared are the sealed items of all tasks, paired by item and seed; the
+intervals are over seeds and items. The first arm is the one that others are compared with; NAME= is the plan as it is.
+
+With --command a trainer of your own is started for each arm and seed; it finds VEVAL_ARM, VEVAL_MIXTURE, VEVAL_SEED,
+VEVAL_STEPS and VEVAL_OUT in its environment and leaves a Hugging Face checkpoint in VEVAL_OUT.
+
+Examples:
+  veval feedback check fb --plan go_on.toml --arm old= --arm new=next.json --seeds 5 --out check")]
+pub(in crate::cli) struct FeedbackCheckArguments {
+    /// A feedback set, whose tasks are the targets
+    #[arg(value_name = "FB")]
+    pub bundle: PathBuf,
+    /// How training goes on (`veval.training/1`, with `from`)
+    #[arg(long, value_name = "FILE")]
+    pub plan: PathBuf,
+    /// An arm: a mixture, values with copies, or nothing but a name
+    #[arg(long = "arm", value_name = "NAME=FILE", value_parser = arm, required = true)]
+    pub arms: Vec<ArmFile>,
+    /// Orders of documents that each arm is trained with
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub seeds: u64,
+    /// Trains in place of the lab's trainer
+    #[arg(long, value_name = "COMMAND")]
+    pub command: Option<String>,
+    /// The set's suite [default: where the set says that it was]
+    #[arg(long, value_name = "FILE")]
+    pub suite: Option<PathBuf>,
+    /// Folder with local copies of public data sets
+    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub threads: Threads,
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// The folder of the trained arms and of check.json
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// `NAME=FILE`, or `NAME=`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) struct ArmFile {
+    pub name: String,
+    pub file: Option<PathBuf>,
+}
+
+fn arm(text: &str) -> Result<ArmFile, String> {
+    let (name, file) = text.split_once('=').ok_or("expected NAME=FILE, such as new=next.json")?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    if name.is_empty() || !name.chars().all(plain) {
+        return Err("expected a name of letters, digits, - and _".to_owned());
+    }
+    Ok(ArmFile { name: name.to_owned(), file: (!file.is_empty()).then(|| PathBuf::from(file)) })
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
 Each trainer gets a folder with its files and a README of three lines. Shares are converted to what the trainer draws
 (tokens, documents or sequences), its sampler is run a million times, and what it achieves is printed, with a warning for
 what it cannot be told. Trainers: olmo-core, torchtitan, nanotron, megatron, llm-foundry, hf, llamafactory, levanter,
@@ -95,4 +347,12 @@ pub(in crate::cli) struct FeedbackExportArguments {
     /// The folder of the exports
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+}
+
+/// Parts of a target's items.
+fn parts(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (2..=64).contains(&count) => Ok(count),
+        _ => Err("expected a number from 2 to 64".to_owned()),
+    }
 }

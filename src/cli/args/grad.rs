@@ -142,7 +142,7 @@ pub(in crate::cli) enum PrecisionName {
 }
 
 /// Numbers of one side of a projection.
-fn projection(text: &str) -> Result<usize, String> {
+pub(super) fn projection(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (1..=1024).contains(&count) => Ok(count),
         _ => Err("expected a number from 1 to 1024".to_owned()),

@@ -9,7 +9,10 @@ pub(in crate::cli) use exchange::{
     ExportArguments, ExportLmEvalArguments, Exports, ImportArguments, ImportCsvArguments, ImportLmEvalArguments,
     ImportTaskArguments, ImportTo, Imports,
 };
-pub(in crate::cli) use feedback::{FeedbackArguments, FeedbackExportArguments, Feedbacks, MixArguments};
+pub(in crate::cli) use feedback::{
+    ArmFile, CompanyName, FeedbackArguments, FeedbackBuildArguments, FeedbackCheckArguments, FeedbackExportArguments,
+    FeedbackProbeArguments, FeedbackValueArguments, Feedbacks, MixArguments,
+};
 pub(in crate::cli) use grad::{
     GradArguments, GradCollectArguments, GradExportArguments, GradItems, GradQueryArguments, GradSetArguments, Grads,
     Like, PrecisionName, SetName,

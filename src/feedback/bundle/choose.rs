@@ -9,12 +9,14 @@ use crate::data;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::feedback::Target;
-use crate::feedback::split::{Declared, OwnFields, Side, Split};
+use crate::feedback::split::{Declared, OwnFields, Side, Split, words};
 use crate::run::{Prepared, RightAnswer, right_answers};
 use crate::text::Tokenizer;
 
 /// Columns of a row that are no content.
 const NO_CONTENT: [&str; 2] = ["id", "split"];
+/// Of fewer words a row is not known by its texts alone.
+const FEWEST_WORDS: usize = 4;
 /// Fewer have no halves to compare.
 const FEWEST_ITEMS: usize = 2;
 
@@ -48,6 +50,19 @@ pub struct ChosenTarget {
     pub feedback: Vec<Target>,
     /// What is measured on, and never leaves.
     pub sealed: Vec<Target>,
+}
+
+impl ChosenTarget {
+    /// Gives each feedback item the answer of the next one: a control of equal size, whose gradients know the form of the
+    /// answers and not which is right.
+    pub fn shuffle_answers(&mut self) {
+        let answers: Vec<Vec<u32>> = self.feedback.iter().map(|item| item.tokens[item.start..].to_vec()).collect();
+        let count = answers.len();
+        for (number, item) in self.feedback.iter_mut().enumerate() {
+            item.tokens.truncate(item.start);
+            item.tokens.extend_from_slice(&answers[(number + 1) % count]);
+        }
+    }
 }
 
 /// Puts all items of the suite on their sides, all tasks at once, and encodes those of the wanted tasks.
@@ -203,24 +218,71 @@ pub fn declared(prepared: &Prepared, data_dir: Option<&Path>) -> Result<Declarat
     Ok(Declarations { items, places })
 }
 
-/// Texts of a row by column, those of lists and tables as well.
+/// Texts of a row by column, those of lists and tables as well. Numbers are indices as a rule, and signs are style; where a row
+/// has hardly a word, as in arithmetic or a language of brackets, they are what it is about, and stand as words.
 fn texts(row: &Map<String, Value>) -> Vec<(String, String)> {
-    fn gather(value: &Value, to: &mut String) {
+    let content: Vec<(&String, &Value)> = row.iter().filter(|(name, _)| !NO_CONTENT.contains(&name.as_str())).collect();
+    let texts = |reading: Reading| -> Vec<(String, String)> {
+        let text = |(name, value): &(&String, &Value)| {
+            let mut text = String::new();
+            reading.gather(value, &mut text);
+            (!text.is_empty()).then(|| ((*name).clone(), text))
+        };
+        content.iter().filter_map(text).collect()
+    };
+    let plain = texts(Reading::Words);
+    let count: usize = plain.iter().map(|(_, text)| words(text).len()).sum();
+    if count < FEWEST_WORDS { texts(Reading::Everything) } else { plain }
+}
+
+/// What of a row counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Words,
+    Everything,
+}
+
+impl Reading {
+    fn gather(self, value: &Value, to: &mut String) {
         match value {
+            Value::String(text) if self == Self::Words => *to += text,
             Value::String(text) => {
-                to.push_str(text);
-                to.push('\n');
+                for c in text.chars() {
+                    if c.is_alphanumeric() || c.is_whitespace() {
+                        to.push(c);
+                    } else {
+                        *to += &format!(" sign{:x} ", u32::from(c));
+                    }
+                }
             }
-            Value::Array(list) => list.iter().for_each(|value| gather(value, to)),
-            Value::Object(table) => table.values().for_each(|value| gather(value, to)),
+            Value::Number(number) if self == Self::Everything => *to += &number.to_string(),
+            Value::Array(list) => list.iter().for_each(|value| self.gather(value, to)),
+            Value::Object(table) => table.values().for_each(|value| self.gather(value, to)),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
         }
+        to.push('\n');
     }
-    let content = row.iter().filter(|(name, _)| !NO_CONTENT.contains(&name.as_str()));
-    let text = |(name, value): (&String, &Value)| {
-        let mut text = String::new();
-        gather(value, &mut text);
-        (!text.is_empty()).then(|| (name.clone(), text))
-    };
-    content.filter_map(text).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own(row: Value) -> Vec<String> {
+        let Value::Object(row) = row else { panic!("a row is a table") };
+        words(&texts(&row).into_iter().map(|(_, text)| text).collect::<Vec<_>>().join(" "))
+    }
+
+    #[test]
+    fn rows_are_known_by_their_words_and_without_words_by_numbers_and_signs() {
+        let fact = |number: u32| serde_json::json!({"id": "x", "prompt": "Where was Mira born?", "fact": number});
+        assert_eq!(own(fact(1)), own(fact(2)));
+        assert_eq!(own(fact(1)), ["where", "was", "mira", "born"]);
+        let sum =
+            |left: u32, sign: &str| serde_json::json!({"left": left, "sign": sign, "right": 3, "split": "sealed"});
+        assert_ne!(own(sum(4, "+")), own(sum(5, "+")));
+        assert_ne!(own(sum(4, "+")), own(sum(4, "-")));
+        let brackets = |opened: &str| serde_json::json!({"opened": opened, "choices": ["]", ")"]});
+        assert_ne!(own(brackets("( [ ]")), own(brackets("( ( )")));
+    }
 }

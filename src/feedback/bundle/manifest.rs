@@ -22,6 +22,9 @@ pub struct Manifest {
     /// As it was written: `all`, `last:2`, names.
     pub parameters: String,
     pub parameter_names: Vec<String>,
+    /// There where the set is no feedback but a control of equal size: each item has another one's answer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shuffled_answers: bool,
     pub split: SplitNote,
     /// In the order in which they were named.
     pub checkpoints: Vec<CheckpointNote>,

@@ -32,6 +32,7 @@ pub fn write(
     folder: &Path,
     (suite, tokenizer, parameters): (SuiteNote, &Tokenizer, (String, Vec<String>)),
     chosen: &Chosen,
+    shuffled_answers: bool,
     checkpoints: &[AtCheckpoint],
     more: &mut dyn FnMut(&Path) -> Result<()>,
 ) -> Result<Manifest> {
@@ -50,6 +51,7 @@ pub fn write(
         sign: SIGN.to_owned(),
         parameters: parameters.0,
         parameter_names: parameters.1,
+        shuffled_answers,
         split: SplitNote {
             feedback: chosen.feedback,
             development: chosen.development,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::data::read_rows;
+use crate::data::read_columns;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 
@@ -25,7 +25,7 @@ const MOST_PROBLEMS: usize = 20;
 /// # Errors
 /// Lines that are no JSON, columns that are missing or no text, an empty corpus, and a document that is there twice.
 pub fn read_corpus(path: &Path) -> Result<Vec<CorpusDocument>> {
-    let rows = read_rows(path, None)?;
+    let rows = read_columns(path, &["source", "id", "text"])?;
     if rows.is_empty() {
         return Err(Error::bad("expected documents, found an empty file").in_file(path));
     }

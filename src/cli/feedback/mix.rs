@@ -1,4 +1,4 @@
-//! `veval feedback`: what documents are worth becomes what a trainer reads.
+//! `veval feedback mix`: what sources are worth becomes the next mixture.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -7,26 +7,18 @@ use std::path::Path;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::args::{FeedbackArguments, FeedbackExportArguments, Feedbacks, MixArguments};
-use super::print;
+use crate::cli::args::MixArguments;
+use crate::cli::{print, printable};
 use crate::data::read_rows;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::feedback::mix::{MixedStage, Rule, Run, SourceValue, StageUpdate, update};
-use crate::feedback::trainers::{Blend, Export, ExportSettings, TRAINERS, Trainer, export, find};
 use crate::lab::train::MixtureFile;
 
 /// After this many bad rows the rest is not looked at.
 const MOST_PROBLEMS: usize = 20;
 
-pub(super) fn feedback(arguments: &FeedbackArguments) -> Result<()> {
-    match &arguments.what {
-        Feedbacks::Mix(arguments) => mix(arguments),
-        Feedbacks::Export(arguments) => export_to(arguments),
-    }
-}
-
-fn mix(arguments: &MixArguments) -> Result<()> {
+pub(super) fn mix(arguments: &MixArguments) -> Result<()> {
     if arguments.out.exists() {
         let error = Error::bad("expected a name that is free, found a file").in_file(&arguments.out);
         return Err(error.help("remove it first, or name another"));
@@ -101,7 +93,7 @@ fn stage_text(stage: &MixedStage) -> String {
         let _ = writeln!(
             text,
             "{:<20} {:>8.4} {:>8.4}   {:>7.4} – {:<7.4} {:>11.3e} {:>11.3e} {:>7}",
-            super::printable(&source.name),
+            printable(&source.name),
             source.before,
             source.share,
             low,
@@ -112,59 +104,7 @@ fn stage_text(stage: &MixedStage) -> String {
         );
     }
     for binding in &stage.bindings {
-        let _ = writeln!(text, "binds: {}", super::printable(&binding.to_string()));
-    }
-    text
-}
-
-fn export_to(arguments: &FeedbackExportArguments) -> Result<()> {
-    let file = MixtureFile::read(&arguments.mixture)?;
-    let run = Run::of(&file, arguments.total_tokens, arguments.sequence_length)
-        .map_err(|error| error.in_file(&arguments.mixture))?;
-    let settings = ExportSettings { run, batch_sequences: arguments.batch_sequences, seed: arguments.seed };
-    let blend = Blend::new(&file, settings).map_err(|error| error.in_file(&arguments.mixture))?;
-    let trainers: Vec<&'static Trainer> = if arguments.trainers.is_empty() {
-        TRAINERS.to_vec()
-    } else {
-        arguments.trainers.iter().map(|name| find(name)).collect::<Result<_>>()?
-    };
-    // All of them, or none.
-    let (mut exports, mut problems) = (Vec::new(), Vec::new());
-    for trainer in trainers {
-        match export(trainer, &blend) {
-            Ok(made) => exports.push(made),
-            Err(error) => problems.extend(error.at(trainer.name).into_diagnostics()),
-        }
-    }
-    Error::check(problems).map_err(|error| error.in_file(&arguments.mixture))?;
-    let mut text = String::new();
-    for made in &exports {
-        let folder = arguments.out.join(made.trainer.replace('-', "_"));
-        made.write(&folder)?;
-        let _ = writeln!(text, "{}: {}", folder.display(), made.unit.words());
-        text += &achieved(made, &blend);
-    }
-    print(&text)
-}
-
-/// What a trainer's sampler makes of each stage, and what it cannot be told.
-fn achieved(made: &Export, blend: &Blend) -> String {
-    let mut text = String::new();
-    for stage in &made.achieved {
-        let (source, gap) = &stage.deviation;
-        let named = blend.sources.iter().zip(&stage.shares);
-        let shares: Vec<String> =
-            named.map(|(source, share)| format!("{} {share:.4}", super::printable(&source.name))).collect();
-        let _ = writeln!(
-            text,
-            "  {}: tokens of {}; {gap:.1e} off at most, for {}",
-            super::printable(&stage.stage),
-            shares.join(", "),
-            super::printable(source)
-        );
-    }
-    for warning in &made.warnings {
-        let _ = writeln!(text, "  warning: {}", super::printable(warning));
+        let _ = writeln!(text, "binds: {}", printable(&binding.to_string()));
     }
     text
 }

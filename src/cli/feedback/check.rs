@@ -1,0 +1,278 @@
+//! `veval feedback check`: is the new mixture better? Training goes on with each, and sealed items are the judge.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+use super::sealed::items_of;
+use crate::ckpt::{CheckpointRef, discover_one};
+use crate::cli::args::{ArmFile, FeedbackCheckArguments};
+use crate::cli::run::{read, stop_when_interrupted};
+use crate::cli::{print, printable};
+use crate::ctx;
+use crate::diag::Diagnostic;
+use crate::error::{Error, ErrorKind, Result};
+use crate::feedback::bundle::{Bundle, Wish, choose};
+use crate::feedback::check::{Arm, Difference, Family, Task, compare_family};
+use crate::kernels::cpu::Cpu;
+use crate::lab::train::{Plan, Trainer, Training};
+use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
+use crate::model::Predicted;
+use crate::request::Sharing;
+use crate::run::{Prepared, RunOptions, Selection, Silent, encode, prepare, run_checkpoint};
+use crate::util::files;
+
+/// Tokens of a pass that measures losses.
+const MEASURED_AT_ONCE: usize = 2048;
+
+pub(super) fn check(arguments: &FeedbackCheckArguments) -> Result<()> {
+    let bundle = Bundle::open(&arguments.bundle)?;
+    let threads = arguments.threads.count();
+    let kernels = cpu(threads)?;
+    let base = Plan::read(&arguments.plan)?;
+    if let (None, None) = (&base.training.from, &arguments.command) {
+        let error = Error::bad("expected a plan that goes on from a checkpoint, found none").in_file(&arguments.plan);
+        return Err(error.at("from").help("a new mixture is tried from where the old one has come to"));
+    }
+    names_differ(&arguments.arms)?;
+    stop_when_interrupted()?;
+    files::create_folder(&arguments.out)?;
+    let mut found = Scores::default();
+    for arm in &arguments.arms {
+        for seed in 1..=arguments.seeds {
+            let folder = arguments.out.join(&arm.name).join(format!("seed{seed}"));
+            let trained = match &arguments.command {
+                Some(command) => trained_by(command, arm, &base, seed, &folder)?,
+                None => trained(&base, arm, seed, &folder, &kernels)?,
+            };
+            if !arguments.quiet {
+                eprintln!("{}, seed {seed}: trained ({:.0} s)", arm.name, ctx::seconds());
+            }
+            found.measure(arguments, &bundle, arm, &trained, &kernels)?;
+        }
+    }
+    let judged = found.judged(&bundle, &arguments.arms)?;
+    let text = serde_json::to_string_pretty(&judged.json(arguments));
+    let text = text.map_err(|e| Error::internal(format!("check: {e}")))?;
+    files::write_atomic(&arguments.out.join("check.json"), format!("{text}\n").as_bytes())?;
+    print(&printable(&judged.text(&arguments.arms[0].name)))
+}
+
+fn names_differ(arms: &[ArmFile]) -> Result<()> {
+    let names: BTreeSet<&str> = arms.iter().map(|arm| arm.name.as_str()).collect();
+    if arms.len() < 2 || names.len() < arms.len() {
+        let message = format!("expected two arms or more with names of their own, found {} names", names.len());
+        return Err(Error::bad(message).at("--arm").help("such as --arm old= --arm new=next.json"));
+    }
+    Ok(())
+}
+
+/// Trains one arm with the lab's trainer, or finds it trained.
+fn trained(base: &Plan, arm: &ArmFile, seed: u64, folder: &Path, kernels: &Cpu) -> Result<CheckpointRef> {
+    let absolute = |path: &PathBuf| -> Result<PathBuf> { path.canonicalize().map_err(|e| Error::io("find", path, &e)) };
+    let mut training: Training = base.training.clone();
+    training.seed = base.training.seed + seed;
+    match arm.file.as_ref() {
+        None => {}
+        Some(file) if file.to_string_lossy().ends_with(".json") => training.mixture = Some(absolute(file)?),
+        Some(file) => training.values = Some(absolute(file)?),
+    }
+    let steps = training.steps;
+    let own = Plan::new(training, base.path(Path::new("")))?;
+    let trainer = Trainer::open(own).map_err(|error| error.at(format!("arm {}", arm.name)))?;
+    if !trainer.run(folder, kernels, &mut |_| !ctx::interrupted())? {
+        let message = format!("interrupted while arm {} was trained", arm.name);
+        let error = Error::new(ErrorKind::Incomplete, Diagnostic::new(message));
+        return Err(error.help("run the same command again to go on"));
+    }
+    discover_one(&folder.join(format!("step{steps}")))
+}
+
+/// Has a user's command train one arm: it leaves a checkpoint in the folder.
+fn trained_by(command: &str, arm: &ArmFile, base: &Plan, seed: u64, folder: &Path) -> Result<CheckpointRef> {
+    if !folder.join("config.json").exists() {
+        files::create_folder(folder)?;
+        let status = Command::new("sh")
+            .arg("-c")
+            .arg(command)
+            .env("VEVAL_ARM", &arm.name)
+            .env("VEVAL_MIXTURE", arm.file.as_deref().unwrap_or(Path::new("")))
+            .env("VEVAL_SEED", seed.to_string())
+            .env("VEVAL_STEPS", base.training.steps.to_string())
+            .env("VEVAL_OUT", folder)
+            .status()
+            .map_err(|e| Error::io("start", Path::new("sh"), &e))?;
+        if !status.success() {
+            let message = format!("expected the command to end with 0, found {status}");
+            return Err(Error::bad(message).at(format!("arm {}, seed {seed}", arm.name)));
+        }
+    }
+    discover_one(folder)
+}
+
+/// Numbers by task, arm, seed and item.
+#[derive(Default)]
+struct Scores {
+    losses: BTreeMap<String, BTreeMap<String, Vec<Vec<f64>>>>,
+    scores: BTreeMap<String, BTreeMap<String, Vec<Vec<f64>>>>,
+}
+
+impl Scores {
+    fn measure(
+        &mut self,
+        arguments: &FeedbackCheckArguments,
+        bundle: &Bundle,
+        arm: &ArmFile,
+        checkpoint: &CheckpointRef,
+        kernels: &Cpu,
+    ) -> Result<()> {
+        let threads = arguments.threads.count();
+        let model = Local::open(checkpoint.address.clone(), kernels.clone(), &LocalOptions::default())?;
+        let (tokenizer, longest) = (model.tokenizer(), model.info().max_length);
+        let (suite, data_dir) = (arguments.suite.as_deref(), arguments.data_dir.as_deref());
+        // That the set's items are the suite's is checked on the way.
+        items_of(bundle, suite, data_dir, (tokenizer, longest), threads)?;
+        let suite = read(suite.unwrap_or(Path::new(&bundle.manifest.suite.path_hint)))?;
+        let selection = Selection { tasks: Vec::new(), limit: None, data_dir: data_dir.map(Path::to_path_buf) };
+        let all = prepare(&suite, &selection, threads)?;
+        let wish = Wish { tasks: Vec::new(), items: usize::MAX };
+        let chosen = choose(all, data_dir, &wish, tokenizer, longest)?;
+        for target in &chosen.targets {
+            let items: Vec<Predicted<'_>> =
+                target.sealed.iter().map(|item| Predicted { tokens: &item.tokens, start: item.start }).collect();
+            let losses = model.decoder().mean_losses(&items, MEASURED_AT_ONCE)?;
+            let by_arm = self.losses.entry(target.name.clone()).or_default();
+            by_arm.entry(arm.name.clone()).or_default().push(losses.iter().map(|loss| -loss).collect());
+        }
+        let mut prepared = prepare(&suite, &selection, threads)?;
+        for task in &mut prepared.tasks {
+            let target = chosen.targets.iter().find(|target| target.name == task.task.name);
+            let sealed: BTreeSet<&str> =
+                target.iter().flat_map(|target| &target.sealed).map(|item| item.id.as_str()).collect();
+            task.items.retain(|item| sealed.contains(item.id.as_str()));
+        }
+        self.score(arguments, &prepared, arm, checkpoint, &model)
+    }
+
+    /// Scores of the sealed items by each task's first metric.
+    fn score(
+        &mut self,
+        arguments: &FeedbackCheckArguments,
+        prepared: &Prepared,
+        arm: &ArmFile,
+        checkpoint: &CheckpointRef,
+        model: &Local<Cpu>,
+    ) -> Result<()> {
+        let threads = arguments.threads.count();
+        let encoded = encode(prepared, model.tokenizer(), model.info().max_length, threads)?;
+        let place = checkpoint.address.base.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        let name = format!("{}-{place}-{}", arm.name, checkpoint.name);
+        let options = RunOptions {
+            out: arguments.out.join("runs"),
+            threads,
+            again: false,
+            sharing: Sharing::Prefixes,
+            shard: None,
+        };
+        let outcome = run_checkpoint(prepared, &encoded, model, (checkpoint, &name), &options, &mut Silent)?;
+        let samples = outcome.folder.complete_samples(&outcome.manifest)?;
+        for task in &prepared.tasks {
+            let Some(metric) = task.task.metrics.first() else { continue };
+            let of = |sample: &crate::store::Sample| {
+                let named = sample.metrics.iter().find(|(name, _)| name.split(',').next() == Some(metric.name));
+                named.map_or(f64::NAN, |(_, value)| *value)
+            };
+            let values: Vec<f64> = samples.iter().filter(|sample| sample.task == task.task.name).map(of).collect();
+            // A metric that single items do not have is no score of theirs.
+            if values.iter().all(|value| value.is_finite()) {
+                let by_arm = self.scores.entry(task.task.name.clone()).or_default();
+                by_arm.entry(arm.name.clone()).or_default().push(values);
+            }
+        }
+        Ok(())
+    }
+
+    fn judged(self, bundle: &Bundle, arms: &[ArmFile]) -> Result<Judged> {
+        let targets: BTreeSet<&str> = bundle.manifest.targets.iter().map(|target| target.name.as_str()).collect();
+        let family = |of: &BTreeMap<String, BTreeMap<String, Vec<Vec<f64>>>>, on_target: bool| {
+            let tasks = of.iter().filter(|(name, _)| targets.contains(name.as_str()) == on_target);
+            let arm = |by_arm: &BTreeMap<String, Vec<Vec<f64>>>, name: &str| Arm {
+                name: name.to_owned(),
+                scores: by_arm.get(name).cloned().unwrap_or_default(),
+            };
+            let task = |(name, by_arm): (&String, &BTreeMap<String, Vec<Vec<f64>>>)| Task {
+                name: name.clone(),
+                base: arm(by_arm, &arms[0].name),
+                arms: arms[1..].iter().map(|own| arm(by_arm, &own.name)).collect(),
+            };
+            let tasks: Vec<Task> = tasks.map(task).collect();
+            if tasks.is_empty() { Ok(None) } else { compare_family(&tasks).map(Some) }
+        };
+        let mut families = Vec::new();
+        for (of, measure) in [(&self.losses, "loss"), (&self.scores, "score")] {
+            for (on_target, tasks) in [(true, "targets"), (false, "other tasks")] {
+                if let Some(family) = family(of, on_target)? {
+                    families.push(Part { measure, tasks, family });
+                }
+            }
+        }
+        Ok(Judged(families))
+    }
+}
+
+/// Differences from the first arm.
+struct Judged(Vec<Part>);
+
+struct Part {
+    measure: &'static str,
+    tasks: &'static str,
+    family: Family,
+}
+
+impl Judged {
+    fn json(&self, arguments: &FeedbackCheckArguments) -> Value {
+        let difference = |own: &Difference| {
+            json!({
+                "arm": own.arm, "mean": own.mean, "standard_error": own.standard_error, "low": own.low,
+                "high": own.high, "seeds": own.seeds, "items": own.items, "wins": own.wins,
+            })
+        };
+        let part = |own: &Part| {
+            let tasks = own.family.tasks.iter().map(|task| {
+                json!({ "task": task.task, "differences": task.differences.iter().map(difference).collect::<Vec<_>>() })
+            });
+            json!({
+                "measure": own.measure,
+                "tasks_of": own.tasks,
+                "mean": own.family.mean.iter().map(difference).collect::<Vec<_>>(),
+                "tasks": tasks.collect::<Vec<_>>(),
+            })
+        };
+        json!({
+            "schema": "veval.check/1",
+            "base": arguments.arms[0].name,
+            "sign": "positive: the arm is better than the base; losses are turned round, in nats",
+            "parts": self.0.iter().map(part).collect::<Vec<_>>(),
+        })
+    }
+
+    fn text(&self, base: &str) -> String {
+        let mut text = format!(
+            "sealed items, against {base}; positive is better, losses turned round\n{:<12} {:<8} {:<20} {:>10} {:>23} {:>7} {:>7}\n",
+            "tasks", "measure", "arm", "difference", "interval", "items", "seeds won"
+        );
+        for Part { measure, tasks, family } in &self.0 {
+            for own in &family.mean {
+                let _ = writeln!(
+                    text,
+                    "{tasks:<12} {measure:<8} {:<20} {:>+10.4} {:>+10.4} – {:>+10.4} {:>7} {:>4}/{}",
+                    own.arm, own.mean, own.low, own.high, own.items, own.wins, own.seeds
+                );
+            }
+        }
+        text
+    }
+}

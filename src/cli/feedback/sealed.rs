@@ -1,0 +1,54 @@
+//! The sealed items that belong to a feedback set: they are in no file of it, so its suite is read again.
+
+use std::path::Path;
+
+use crate::cli::run::read;
+use crate::diag::Diagnostic;
+use crate::error::{Error, Result};
+use crate::feedback::bundle::{Bundle, Chosen, Wish, choose};
+use crate::run::{Selection, prepare};
+use crate::text::Tokenizer;
+
+/// Items of a set's targets, from its suite: `suite`, or where the set says that it was.
+///
+/// # Errors
+/// A suite that is not there or another one; a feedback item of the set that the suite's split does not let go.
+pub(super) fn items_of(
+    bundle: &Bundle,
+    suite: Option<&Path>,
+    data_dir: Option<&Path>,
+    (tokenizer, longest): (&Tokenizer, usize),
+    threads: usize,
+) -> Result<Chosen> {
+    let note = &bundle.manifest.suite;
+    let path = suite.unwrap_or(Path::new(&note.path_hint));
+    if !path.exists() {
+        let error = Error::bad(format!("expected the suite {} of the feedback set, found none", note.name));
+        return Err(error.in_file(path).help("name it with --suite: sealed items are in no feedback set"));
+    }
+    let suite = read(path)?;
+    if suite.fingerprint != note.fingerprint {
+        let message =
+            format!("expected the suite with the fingerprint {}, found {}", note.fingerprint, suite.fingerprint);
+        return Err(Error::bad(message).in_file(path).help("build the feedback set anew from this suite"));
+    }
+    let selection = Selection { tasks: Vec::new(), limit: None, data_dir: data_dir.map(Path::to_path_buf) };
+    let tasks = bundle.manifest.targets.iter().map(|target| target.name.clone()).collect();
+    let wish = Wish { tasks, items: usize::MAX };
+    let mut chosen = choose(prepare(&suite, &selection, threads)?, data_dir, &wish, tokenizer, longest)?;
+    // In the order of the set.
+    let place = |name: &str| bundle.manifest.targets.iter().position(|target| target.name == name);
+    chosen.targets.sort_by_key(|target| place(&target.name));
+    let lets_go = |task: &str, id: &str| {
+        let target = chosen.targets.iter().find(|target| target.name == task);
+        target.is_some_and(|target| target.feedback.iter().any(|item| item.id == id))
+    };
+    let strangers = bundle.items()?.into_iter().filter(|item| !lets_go(&item.task, &item.id));
+    let problem = |item: crate::feedback::bundle::ItemLine| {
+        Diagnostic::new("expected an item that the suite's split lets go, found one that it does not")
+            .at(format!("task {}, item {}", item.task, item.id))
+            .help("the data changed; build the feedback set anew")
+    };
+    Error::check(strangers.map(problem).collect())?;
+    Ok(chosen)
+}

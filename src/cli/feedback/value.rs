@@ -1,0 +1,329 @@
+//! `veval feedback value`: what each document of a stream is worth to the targets of a feedback set.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::all_checkpoints;
+use crate::ckpt::CheckpointRef;
+use crate::cli::args::FeedbackValueArguments;
+use crate::cli::data::checkpoints;
+use crate::cli::run::stop_when_interrupted;
+use crate::cli::{grad, print, printable, progress};
+use crate::error::{Error, Result};
+use crate::feedback::bundle::{Bundle, gram_and_mean};
+use crate::feedback::mix::{CopyRule, DocumentCopies, DocumentValue};
+use crate::feedback::value::{
+    Agreement, Checkpoint, Document, DocumentAt, GroupValue, Measure, Place, Setup, Target as ValueTarget, ValueRow,
+    ValueTable, Values, WordCounts, agreement, write_lines,
+};
+use crate::feedback::{Collect, Compared, Target, scaling};
+use crate::kernels::cpu::Cpu;
+use crate::kernels::tape::Tape;
+use crate::lab::corpus::CorpusDocument;
+use crate::lab::train::DocumentName;
+use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
+use crate::model::Predicted;
+use crate::stats::Estimate;
+use crate::util::files;
+use crate::util::hash::seed_from;
+
+/// Tokens of a pass of the reference, which has no gradients.
+const REFERENCE_AT_ONCE: usize = 2048;
+
+pub(super) fn value(arguments: &FeedbackValueArguments) -> Result<()> {
+    if arguments.out.exists() {
+        let error = Error::bad("expected a name that is free, found a folder").in_file(&arguments.out);
+        return Err(error.help("remove it first, or name another"));
+    }
+    let bundle = Bundle::open(&arguments.bundle)?;
+    let named = all_checkpoints(&arguments.checkpoints, arguments.quiet)?;
+    if !arguments.moments.is_empty() && arguments.moments.len() != named.len() {
+        let (wanted, found) = (named.len(), arguments.moments.len());
+        return Err(Error::bad(format!("expected moments of each of {wanted} checkpoints, found {found}")));
+    }
+    let documents = sampled(grad::documents(&arguments.stream, &arguments.sources, None)?, arguments.sample);
+    stop_when_interrupted()?;
+    let mut all = Passes {
+        targets: Vec::new(),
+        losses: Vec::new(),
+        at: vec![Vec::new(); documents.len()],
+        grams: Vec::new(),
+        steps: Vec::new(),
+    };
+    for (number, checkpoint) in named.iter().enumerate() {
+        all.run(arguments, &bundle, checkpoint, number, &documents)?;
+    }
+    let reference = arguments.reference.as_deref().map(|path| reference_losses(arguments, path, &bundle, &all.targets));
+    let reference = reference.transpose()?;
+    let setup = setup(&bundle, &all, arguments);
+    let mut table = ValueTable::new(setup)?;
+    let mut at = all.at.into_iter();
+    for (number, (document, target)) in documents.iter().zip(&all.targets).enumerate() {
+        table.push(&Document {
+            id: document.id.clone(),
+            source: document.source.clone(),
+            place: Place::default(),
+            tokens: target.tokens.len() as u32,
+            loss_tokens: (target.tokens.len() - target.start) as u32,
+            loss: all.losses[number],
+            loss_ref: reference.as_ref().map(|losses| losses[number]),
+            at: at.next().unwrap_or_default(),
+        })?;
+    }
+    let values = table.finish()?;
+    let overlap = overlap(&bundle, &documents)?;
+    let sources = values.by_source();
+    let report = Report::of(&values, &overlap, &sources);
+    let copies = copies(&values, arguments)?;
+    let rows = || {
+        let with_copies = |(number, row): (usize, ValueRow)| ValueRow {
+            copies: Some(copies.expected[number] as f32),
+            copies_int: Some(copies.whole[number]),
+            ..row
+        };
+        values.rows().enumerate().map(with_copies)
+    };
+    files::whole_folder(&arguments.out, |partial| {
+        write_lines(&partial.join("values.jsonl"), rows())?;
+        #[cfg(feature = "parquet")]
+        crate::feedback::value::write_parquet(&partial.join("values.parquet"), rows())?;
+        files::write_atomic(&partial.join("repeats.bin"), &copies.repeats())?;
+        let text = serde_json::to_string_pretty(&report.json(&values, &sources));
+        let text = text.map_err(|e| Error::internal(format!("report: {e}")))?;
+        files::write_atomic(&partial.join("report.json"), format!("{text}\n").as_bytes())
+    })?;
+    progress::peak_memory(arguments.quiet);
+    print(&printable(&text(&arguments.out, &values, &sources, &report)))
+}
+
+/// How often each document should stand in its source.
+fn copies(values: &Values, arguments: &FeedbackValueArguments) -> Result<DocumentCopies> {
+    let document = |row: ValueRow| DocumentValue {
+        name: DocumentName { source: row.source, id: row.doc_id },
+        value: f64::from(row.value),
+    };
+    let rule = CopyRule { strength: arguments.copy_strength, seed: arguments.copy_seed, ..CopyRule::default() };
+    DocumentCopies::new(&values.rows().map(document).collect::<Vec<_>>(), rule)
+}
+
+/// As many documents of each source, by the hash of their names: a random sample, the same every time.
+fn sampled(documents: Vec<CorpusDocument>, sample: Option<usize>) -> Vec<CorpusDocument> {
+    let Some(sample) = sample else { return documents };
+    let mut order: Vec<usize> = (0..documents.len()).collect();
+    order.sort_by_key(|&number| {
+        let document = &documents[number];
+        (&document.source, seed_from(&["veval.feedback sample", &document.source, &document.id]))
+    });
+    let chosen: BTreeSet<usize> = order
+        .chunk_by(|&a, &b| documents[a].source == documents[b].source)
+        .flat_map(|source| source.iter().take(sample).copied())
+        .collect();
+    documents.into_iter().enumerate().filter(|(number, _)| chosen.contains(number)).map(|(_, own)| own).collect()
+}
+
+/// What the passes at all checkpoints bring.
+struct Passes {
+    targets: Vec<Target>,
+    /// At the last checkpoint.
+    losses: Vec<f64>,
+    /// By document and checkpoint.
+    at: Vec<Vec<DocumentAt>>,
+    /// By checkpoint and target.
+    grams: Vec<Vec<Vec<f64>>>,
+    steps: Vec<u64>,
+}
+
+impl Passes {
+    fn run(
+        &mut self,
+        arguments: &FeedbackValueArguments,
+        bundle: &Bundle,
+        checkpoint: &CheckpointRef,
+        number: usize,
+        documents: &[CorpusDocument],
+    ) -> Result<()> {
+        let model = open(arguments, checkpoint)?;
+        let at = bundle.at(model.info(), model.tokenizer())?;
+        let parts = bundle.parts(at)?;
+        let names: BTreeSet<String> = bundle.manifest.parameter_names.iter().cloned().collect();
+        let moments = arguments.moments.get(number).map(|path| grad::open_moments(path, &model)).transpose()?;
+        let scaling = moments.map(|moments| scaling(&moments, &names)).transpose()?;
+        let compared = Compared::new(model.decoder(), &parts, scaling.as_ref())?;
+        if self.targets.is_empty() {
+            self.targets = grad::document_targets(documents, model.tokenizer(), model.info().max_length)?;
+        }
+        let how = Collect { mean: true, batch_tokens: arguments.cost.batch_tokens, memory: model.memory_left() };
+        let bar = progress::items_bar(self.targets.len(), 0, arguments.quiet);
+        let (mut done, mut losses) = (0, Vec::with_capacity(self.targets.len()));
+        let by_document = &mut self.at;
+        compared.documents(&self.targets, how, &mut |batch| {
+            for (loss, numbers) in batch {
+                losses.push(loss);
+                by_document[done].push(numbers);
+                done += 1;
+            }
+            bar.set_position(done as u64);
+            Ok(())
+        })?;
+        bar.finish_and_clear();
+        self.losses = losses;
+        let notes = bundle.manifest.targets.iter();
+        self.grams.push(parts.iter().zip(notes).map(|(parts, note)| gram_and_mean(parts, &note.parts).0).collect());
+        self.steps.push(checkpoint.step.unwrap_or(number as u64));
+        Ok(())
+    }
+}
+
+fn open(arguments: &FeedbackValueArguments, checkpoint: &CheckpointRef) -> Result<Local<Tape<Cpu>>> {
+    let cost = &arguments.cost;
+    let options =
+        LocalOptions { batch_tokens: cost.batch_tokens, max_memory: cost.max_memory, ..LocalOptions::default() };
+    Local::open(checkpoint.address.clone(), Tape::new(cpu(cost.threads.count())?), &options)
+}
+
+fn setup(bundle: &Bundle, all: &Passes, arguments: &FeedbackValueArguments) -> Setup {
+    let target = |(number, note): (usize, &crate::feedback::bundle::TargetNote)| ValueTarget {
+        name: note.name.clone(),
+        domain: note.domain.clone(),
+        parts: note.parts.iter().map(|items| *items as f64).collect(),
+        grams: all.grams.iter().map(|grams| grams[number].clone()).collect(),
+    };
+    Setup {
+        targets: bundle.manifest.targets.iter().enumerate().map(target).collect(),
+        checkpoints: all.steps.iter().map(|&step| Checkpoint { step, weight: 1.0 }).collect(),
+        measure: if arguments.moments.is_empty() { Measure::Gradient } else { Measure::Step },
+    }
+}
+
+/// Mean losses under another checkpoint with the same tokenizer.
+fn reference_losses(
+    arguments: &FeedbackValueArguments,
+    path: &Path,
+    bundle: &Bundle,
+    targets: &[Target],
+) -> Result<Vec<f64>> {
+    let checkpoint = checkpoints(path, arguments.quiet)?.swap_remove(0);
+    let model = open(arguments, &checkpoint)?;
+    if model.tokenizer().fingerprint() != bundle.manifest.tokenizer {
+        let message = "expected a reference with the tokenizer of the feedback set, found another";
+        return Err(Error::bad(message).in_file(model.tokenizer().path()));
+    }
+    let items: Vec<Predicted<'_>> =
+        targets.iter().map(|target| Predicted { tokens: &target.tokens, start: target.start }).collect();
+    model.decoder().mean_losses(&items, REFERENCE_AT_ONCE)
+}
+
+/// What word overlap with the feedback items says of each document.
+fn overlap(bundle: &Bundle, documents: &[CorpusDocument]) -> Result<Vec<f64>> {
+    let mut counts = WordCounts::default();
+    for document in documents {
+        counts.add(&document.text);
+    }
+    let items: Vec<String> =
+        bundle.items()?.into_iter().map(|item| format!("{}{}", item.context, item.answer)).collect();
+    let overlap = counts.against(items.iter().map(String::as_str));
+    Ok(documents.iter().map(|document| overlap.score(&document.text)).collect())
+}
+
+/// How far the values can be trusted.
+struct Report {
+    /// Rank correlation of the values of two halves of the feedback items.
+    halves: Option<f64>,
+    overlap: Agreement,
+    /// Sources whose interval does not have zero in it.
+    certain: usize,
+}
+
+impl Report {
+    fn of(values: &Values, overlap: &[f64], sources: &[GroupValue]) -> Self {
+        let combined: Vec<f64> = values.combined().iter().copied().map(f64::from).collect();
+        let certain =
+            |source: &&GroupValue| source.combined.interval.is_some_and(|(low, high)| low > 0.0 || high < 0.0);
+        Self {
+            halves: values.combined_split_half(),
+            overlap: agreement(&combined, overlap),
+            certain: sources.iter().filter(certain).count(),
+        }
+    }
+
+    /// A plain sentence.
+    fn sentence(&self) -> String {
+        /// Ranks that agree less are mostly noise.
+        const LEAST: f64 = 0.3;
+        let halves = match self.halves {
+            None => "Whether other items would say the same is unknown".to_owned(),
+            Some(r) if r < LEAST => format!(
+                "Other items would rank the documents otherwise (rank correlation of two halves of the items {r:.2}): \
+                 use more items, or look at sources only"
+            ),
+            Some(r) => format!("Two halves of the items rank the documents alike (rank correlation {r:.2})"),
+        };
+        let words = self.overlap.spearman.map_or_else(|| "unknown".to_owned(), |r| format!("{r:.2}"));
+        format!("{halves}. Agreement with plain word overlap: {words}.")
+    }
+
+    fn json(&self, values: &Values, sources: &[GroupValue]) -> Value {
+        let estimate =
+            |own: &Estimate| json!({ "value": own.value, "standard_error": own.stderr, "interval": own.interval });
+        let names: Vec<&str> = values.targets().collect();
+        let source = |source: &GroupValue| {
+            let targets: serde_json::Map<String, Value> =
+                names.iter().zip(&source.targets).map(|(name, own)| ((*name).to_owned(), estimate(own))).collect();
+            json!({
+                "source": source.name, "documents": source.documents, "tokens": source.tokens,
+                "combined": estimate(&source.combined), "targets": targets,
+            })
+        };
+        json!({
+            "schema": "veval.value_report/1",
+            "documents": values.len(),
+            "split_half_spearman": self.halves,
+            "overlap_spearman": self.overlap.spearman,
+            "overlap_pearson": self.overlap.pearson,
+            "sentence": self.sentence(),
+            "sources": sources.iter().map(source).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn text(folder: &Path, values: &Values, sources: &[GroupValue], report: &Report) -> String {
+    let mut order: Vec<&GroupValue> = sources.iter().collect();
+    order.sort_by(|a, b| b.combined.value.total_cmp(&a.combined.value));
+    let mut text = format!(
+        "{}: {} documents\n{:<20} {:>9} {:>10} {:>9} {:>19}",
+        folder.display(),
+        values.len(),
+        "source",
+        "documents",
+        "tokens",
+        "value",
+        "interval"
+    );
+    for name in values.targets() {
+        let _ = write!(text, " {:>14}", name.chars().take(14).collect::<String>());
+    }
+    text.push('\n');
+    for source in order {
+        let interval = source.combined.interval.map_or_else(String::new, |(low, high)| format!("{low:.3} – {high:.3}"));
+        let _ = write!(
+            text,
+            "{:<20} {:>9} {:>10} {:>9.3} {:>19}",
+            source.name, source.documents, source.tokens, source.combined.value, interval
+        );
+        for target in &source.targets {
+            let _ = write!(text, " {:>14.3e}", target.value);
+        }
+        text.push('\n');
+    }
+    let _ = writeln!(
+        text,
+        "{} of {} sources have a value that is not zero for certain. {}",
+        report.certain,
+        sources.len(),
+        report.sentence()
+    );
+    text
+}

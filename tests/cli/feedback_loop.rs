@@ -1,0 +1,269 @@
+//! The loop over the shipped lab: items to gradients, gradients to values, values to a mixture, and whether it was worth it.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::support::{Bench, edit_json, root};
+
+fn path(name: &str) -> String {
+    root().join(name).to_string_lossy().into_owned()
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
+}
+
+/// A feedback set of two tasks at the checkpoint in the middle of the run.
+fn built(bench: &Bench, out: &str, more: &[&str]) {
+    let (suite, checkpoint) = (path("suites/quickstart.toml"), path("data/lab/midrun"));
+    let mut arguments = vec!["feedback", "build", &suite, &checkpoint, "--task", "sums", "--task", "brackets"];
+    arguments.extend(["--n", "8", "--params", "last:2", "--proj-dim", "4", "--out", out]);
+    arguments.extend(more);
+    let made = bench.veval(&arguments);
+    assert_eq!(made.code, 0, "{}", made.err);
+}
+
+fn same_files(one: &Path, other: &Path) {
+    for entry in std::fs::read_dir(one).unwrap() {
+        let (own, twin) = (entry.as_ref().unwrap().path(), other.join(entry.unwrap().file_name()));
+        if own.is_dir() {
+            same_files(&own, &twin);
+        } else {
+            assert_eq!(std::fs::read(&own).unwrap(), std::fs::read(&twin).unwrap(), "{}", own.display());
+        }
+    }
+}
+
+#[test]
+fn a_feedback_set_is_the_same_each_time_and_holds_no_sealed_item() {
+    let bench = Bench::new();
+    built(&bench, "fb", &["--threads", "2"]);
+    built(&bench, "twin", &["--threads", "1", "--batch-tokens", "64"]);
+    same_files(&bench.path("fb"), &bench.path("twin"));
+
+    let manifest = json(&bench.read("fb/manifest.json"));
+    assert_eq!(manifest["format"], "veval.feedback/1");
+    assert_eq!(manifest["targets"][0]["parts"], serde_json::json!([2, 2, 2, 2]));
+    let rows = |task: &str| -> Vec<Value> {
+        let file = std::fs::read_to_string(root().join(format!("data/lab/tasks/items/{task}.jsonl"))).unwrap();
+        file.lines().map(json).collect()
+    };
+    for line in bench.read("fb/items.jsonl").lines().map(json) {
+        let task = line["task"].as_str().unwrap();
+        // The id names task, row and content.
+        let row: usize = line["id"].as_str().unwrap().split('/').nth(1).unwrap().parse().unwrap();
+        assert_eq!(rows(task)[row]["split"], "feedback", "{line}");
+        let (tokens, start) = (line["tokens"].as_array().unwrap().len(), line["start"].as_u64().unwrap() as usize);
+        assert!(start > 0 && start < tokens, "{line}");
+    }
+    // The control has the same items, and other answers.
+    built(&bench, "control", &["--shuffle-answers"]);
+    let answers = |name: &str| -> Vec<(Value, Value)> {
+        let lines = bench.read(&format!("{name}/items.jsonl"));
+        lines.lines().map(json).map(|line| (line["id"].clone(), line["answer"].clone())).collect()
+    };
+    let (own, control) = (answers("fb"), answers("control"));
+    assert!(own.iter().zip(&control).all(|(a, b)| a.0 == b.0));
+    assert!(own.iter().zip(&control).any(|(a, b)| a.1 != b.1));
+
+    let again =
+        bench.veval(&["feedback", "build", &path("suites/quickstart.toml"), &path("data/lab/midrun"), "--out", "fb"]);
+    assert!(again.code == 2 && again.err.contains("free"), "{}", again.err);
+    let unknown =
+        ["feedback", "build", &path("suites/quickstart.toml"), &path("data/lab/midrun"), "--task", "sum", "--out", "x"];
+    let unknown = bench.veval(&unknown);
+    assert!(unknown.code == 2 && unknown.err.contains("sums"), "{}", unknown.err);
+    assert!(!bench.path("x").exists());
+}
+
+#[test]
+fn sources_that_teach_a_task_are_worth_most_to_it_and_values_depend_on_no_batch() {
+    let bench = Bench::new();
+    built(&bench, "fb", &[]);
+    let (checkpoint, corpus) = (path("data/lab/midrun"), path("data/lab/corpus.jsonl.gz"));
+    let value = |out: &str, more: &[&str]| {
+        let mut arguments =
+            vec!["feedback", "value", "fb", &checkpoint, "--stream", &corpus, "--sample", "12", "--out", out];
+        arguments.extend(more);
+        let made = bench.veval(&arguments);
+        assert_eq!(made.code, 0, "{}", made.err);
+        json(&bench.read(&format!("{out}/report.json")))
+    };
+    let report = value("plain", &["--threads", "2", "--reference", &path("data/lab/ckpts/step561")]);
+    value("twin", &["--threads", "1", "--batch-tokens", "100", "--reference", &path("data/lab/ckpts/step561")]);
+    same_files(&bench.path("plain"), &bench.path("twin"));
+    let stepped = value("stepped", &["--moments", &path("data/lab/midrun/moments.safetensors")]);
+    for report in [report, stepped] {
+        let sources = report["sources"].as_array().unwrap();
+        let best = |target: &str| {
+            let worth = |source: &&Value| source["targets"][target]["value"].as_f64().unwrap();
+            sources.iter().max_by(|a, b| worth(a).total_cmp(&worth(b))).unwrap()["source"].clone()
+        };
+        assert_eq!((best("brackets"), best("sums")), ("brackets".into(), "arithmetic".into()), "{report}");
+    }
+    let row = json(bench.read("plain/values.jsonl").lines().next().unwrap());
+    let (loss, reference) = (row["loss"].as_f64().unwrap(), row["loss_ref"].as_f64().unwrap());
+    assert!(loss > 0.0 && loss < reference && row["value_se_sums"].as_f64().unwrap() > 0.0, "{row}");
+    assert_eq!(std::fs::metadata(bench.path("plain/repeats.bin")).unwrap().len(), 2 * 12 * 11);
+
+    let other = path("data/lab/ckpts/step561");
+    let made = bench.veval(&["feedback", "value", "fb", &other, "--stream", &corpus, "--out", "other"]);
+    assert!(made.code == 2 && made.err.contains("expected a checkpoint of the set"), "{}", made.err);
+    let made = bench.veval(&[
+        "feedback",
+        "value",
+        "fb",
+        &checkpoint,
+        "--stream",
+        &corpus,
+        "--source",
+        "quizz",
+        "--out",
+        "other",
+    ]);
+    assert!(made.code == 2 && made.err.contains("quizz") && made.err.contains("quiz,"), "{}", made.err);
+    assert!(!bench.path("other").exists());
+}
+
+#[test]
+fn a_set_that_was_changed_or_is_of_another_format_is_refused() {
+    let bench = Bench::new();
+    built(&bench, "fb", &[]);
+    let (checkpoint, corpus) = (path("data/lab/midrun"), path("data/lab/corpus.jsonl.gz"));
+    let refused = |wanted: &[&str]| {
+        let made = bench.veval(&["feedback", "value", "fb", &checkpoint, "--stream", &corpus, "--out", "values"]);
+        assert!(made.code == 2 && wanted.iter().all(|wanted| made.err.contains(wanted)), "{}", made.err);
+        assert!(!bench.path("values").exists());
+    };
+    let items = bench.read("fb/items.jsonl");
+    bench.write("fb/items.jsonl", items.replace("\"start\":", "\"start\": "));
+    let part = bench.path("fb/gradsets/midrun/parts/sums.1.safetensors");
+    let bytes = std::fs::read(&part).unwrap();
+    std::fs::remove_file(&part).unwrap();
+    refused(&["items.jsonl", "sums.1.safetensors", "none that can be read"]);
+    std::fs::write(&part, bytes).unwrap();
+    bench.write("fb/items.jsonl", items);
+    edit_json(&bench.path("fb/manifest.json"), |manifest| {
+        manifest.insert("format".to_owned(), "veval.feedback/2".into());
+        manifest.insert("sign".to_owned(), "negative".into());
+    });
+    refused(&["veval.feedback/2", "negative"]);
+    edit_json(&bench.path("fb/manifest.json"), |manifest| {
+        manifest.insert("format".to_owned(), "veval.feedback/1".into());
+        manifest.insert("sign".to_owned(), "positive_lowers_target_loss".into());
+        manifest.insert("tokenizer".to_owned(), "blake3:other".into());
+    });
+    refused(&["expected the tokenizer of the set, blake3:other"]);
+}
+
+#[test]
+fn a_probe_takes_steps_and_says_what_came_of_them() {
+    let bench = Bench::new();
+    built(&bench, "fb", &[]);
+    let (checkpoint, corpus) = (path("data/lab/midrun"), path("data/lab/corpus.jsonl.gz"));
+    let probe = |more: &[&str]| {
+        let mut arguments = vec!["feedback", "probe", "fb", &checkpoint, "--stream", &corpus];
+        arguments.extend(["--source", "brackets", "--source", "arithmetic", "--source", "web", "--batches", "6"]);
+        arguments.extend(["--sequences", "2", "--length", "64", "--factors", "0.01"]);
+        arguments.extend(more);
+        let made = bench.veval(&arguments);
+        assert_eq!(made.code, 0, "{}", made.err);
+        made.out
+    };
+    let found = json(&probe(&["--format", "json"]));
+    assert_eq!(found["rate"], 0.003);
+    assert_eq!(found["batches"], 6);
+    for step in ["sgd", "adam"] {
+        let steps = found[step]["steps"].as_array().unwrap();
+        assert_eq!(steps.len(), 2, "{found}");
+        assert!(found[step]["pearson"].is_number() && found[step]["slope_interval"][1].is_number(), "{found}");
+    }
+    let lines = probe(&["--format", "csv", "--threads", "1"]);
+    assert_eq!(lines.lines().count(), 1 + 6 * 2 * 2);
+    assert_eq!(lines, probe(&["--format", "csv", "--threads", "2"]));
+    // Steps of a hundredth are foretold, in size and sign, where they matter.
+    let field = |line: &str, at: usize| line.split(',').nth(at).unwrap().to_owned();
+    let of = |at: usize| -> Vec<f64> {
+        let small = lines.lines().filter(|line| field(line, 2) == "sgd" && field(line, 3).starts_with("0.00003"));
+        small.map(|line| field(line, at).parse().unwrap()).collect()
+    };
+    let (predicted, realised) = (of(4), of(5));
+    assert_eq!(predicted.len(), 6);
+    let best = (0..6).max_by(|&a, &b| predicted[a].total_cmp(&predicted[b])).unwrap();
+    assert!(predicted[best] > 0.0 && realised[best] > 0.0, "{predicted:?} {realised:?}");
+    assert!(probe(&[]).contains("the trainer's rate is 0.003"));
+}
+
+const PLAN: &str = r#"
+    schema = "veval.training/1"
+    seed = 7
+    steps = 1714
+    corpus = "CORPUS"
+    from = "FROM"
+    tokenizer = { entries = 1024 }
+    model = { layers = 4, width = 128, heads = 4, kv_heads = 4, mlp = 344, context = 256 }
+    batch = { sequences = 4, length = 64 }
+    schedule = { kind = "constant", peak = 0.003, warmup = 100 }
+"#;
+
+#[test]
+fn a_check_trains_every_arm_and_judges_sealed_items() {
+    let bench = Bench::new();
+    built(&bench, "fb", &[]);
+    let plan = PLAN.replace("CORPUS", &path("data/lab/corpus.jsonl.gz")).replace("FROM", &path("data/lab/midrun"));
+    bench.write("go_on.toml", plan);
+    let mixture = path("data/lab/variant/mixture.json");
+    let new = format!("new={mixture}");
+    let check = |out: &str| {
+        bench.veval(&[
+            "feedback",
+            "check",
+            "fb",
+            "--plan",
+            "go_on.toml",
+            "--arm",
+            "old=",
+            "--arm",
+            &new,
+            "--seeds",
+            "2",
+            "--out",
+            out,
+        ])
+    };
+    let made = check("check");
+    assert_eq!(made.code, 0, "{}", made.err);
+    let found = json(&bench.read("check/check.json"));
+    assert_eq!(found["base"], "old");
+    let parts = found["parts"].as_array().unwrap();
+    let part = |tasks: &str, measure: &str| {
+        parts.iter().find(|part| part["tasks_of"] == tasks && part["measure"] == measure).unwrap()
+    };
+    let targets = part("targets", "loss");
+    assert_eq!(targets["mean"][0]["arm"], "new");
+    assert_eq!((&targets["mean"][0]["seeds"], &targets["mean"][0]["items"]), (&2.into(), &(135 + 172).into()));
+    assert_eq!(part("other tasks", "loss")["tasks"].as_array().unwrap().len(), 33);
+    // The same command finds everything trained and scored.
+    let again = check("check");
+    assert_eq!((again.code, again.out), (0, made.out));
+
+    let alone = bench.veval(&["feedback", "check", "fb", "--plan", "go_on.toml", "--arm", "old=", "--out", "alone"]);
+    assert!(alone.code == 2 && alone.err.contains("two arms"), "{}", alone.err);
+    let failing = bench.veval(&[
+        "feedback",
+        "check",
+        "fb",
+        "--plan",
+        "go_on.toml",
+        "--arm",
+        "old=",
+        "--arm",
+        "new=",
+        "--command",
+        "exit 7",
+        "--out",
+        "failing",
+    ]);
+    assert!(failing.code == 2 && failing.err.contains("arm old, seed 1"), "{}", failing.err);
+}
