@@ -47,7 +47,7 @@ pub fn collect<K: Reverse>(
     how: Collect,
     sink: &mut dyn FnMut(&Gathered<'_>) -> Result<()>,
 ) -> Result<()> {
-    each_batch(
+    let gathered = each_batch(
         targets,
         done,
         how,
@@ -56,7 +56,11 @@ pub fn collect<K: Reverse>(
             Ok((first, projected))
         },
         &mut |(first, projected)| sink(&Gathered { first, values: &projected.values, losses: &projected.losses }),
-    )
+    );
+    gathered.map_err(|error| match error.kind() {
+        ErrorKind::Incomplete => error.help("run the same command again to go on"),
+        _ => error,
+    })
 }
 
 /// Works through the targets from `done` on, batch after batch: what a batch gives is handed on at once.
@@ -71,9 +75,7 @@ pub(super) fn each_batch<T>(
     while first < targets.len() {
         if ctx::interrupted() {
             let message = format!("interrupted after {first} of {} items", targets.len());
-            return Err(
-                Error::new(ErrorKind::Incomplete, Diagnostic::new(message)).help("run the same command again to go on")
-            );
+            return Err(Error::new(ErrorKind::Incomplete, Diagnostic::new(message)));
         }
         let end = batch_end(targets, first, how.batch_tokens);
         let items: Vec<Objective<'_>> = targets[first..end].iter().map(|target| objective(target, how.mean)).collect();

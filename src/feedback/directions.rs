@@ -139,13 +139,16 @@ impl<'a, K: Reverse> Directions<'a, K> {
         Ok(found)
     }
 
-    /// Bytes that each item of a batch holds until the end of a pass, besides activations.
-    pub fn waiting_bytes(&self) -> usize {
+    /// Bytes that each item of a batch takes besides activations: gradients that wait until the end of a pass, and that of
+    /// the largest weight.
+    pub fn bytes_of_an_item(&self) -> usize {
         let sources = self.decoder.leaves().sources();
         let waits =
             |number: &usize| self.weights[*number].is_some() && self.gathered[*number] == Gathered::Later(*number);
         let values = |number: usize| sources[number].shape.iter().product::<usize>();
-        (0..sources.len()).filter(waits).map(values).sum::<usize>() * size_of::<f32>()
+        let wanted = (0..sources.len()).filter(|number| self.weights[*number].is_some());
+        let waiting: usize = wanted.clone().filter(waits).map(values).sum();
+        (waiting + wanted.map(values).max().unwrap_or(0)) * size_of::<f32>()
     }
 }
 

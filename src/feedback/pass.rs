@@ -59,9 +59,9 @@ impl<'a, K: Reverse> Compared<'a, K> {
         how: Collect,
         sink: &mut dyn FnMut(Vec<(f64, DocumentAt)>) -> Result<()>,
     ) -> Result<()> {
-        let waiting = self.directions.waiting_bytes();
-        // Half of the memory at most is for gradients that wait.
-        let together = (how.memory / 2).checked_div(waiting).unwrap_or(usize::MAX).max(1);
+        let own = self.directions.bytes_of_an_item();
+        // Half of the memory at most is for the items' gradients.
+        let together = (how.memory / 2).checked_div(own).unwrap_or(usize::MAX).max(1);
         each_batch(
             documents,
             0,
@@ -69,7 +69,7 @@ impl<'a, K: Reverse> Compared<'a, K> {
             &mut |_, items| {
                 let mut found = Vec::with_capacity(items.len());
                 for part in items.chunks(together) {
-                    let left = how.memory.saturating_sub(part.len() * waiting);
+                    let left = how.memory.saturating_sub(part.len() * own);
                     found.extend(self.directions.products(part, left)?.into_iter().map(|item| self.numbers(item)));
                 }
                 Ok(found)

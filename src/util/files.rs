@@ -60,9 +60,16 @@ pub fn whole_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Re
     let partial = folder.with_file_name(format!(".{name}.partial"));
     remove_folder(&partial)?;
     create_folder(&partial)?;
-    fill(&partial)?;
-    remove_folder(folder)?;
-    fs::rename(&partial, folder).map_err(|e| Error::io("write", folder, &e))
+    let attempt = (|| {
+        fill(&partial)?;
+        remove_folder(folder)?;
+        fs::rename(&partial, folder).map_err(|e| Error::io("write", folder, &e))
+    })();
+    if attempt.is_err() {
+        // The failure is reported; what is left of the neighbour is of no use to anybody.
+        let _ = remove_folder(&partial);
+    }
+    attempt
 }
 
 /// Removes a folder and all in it, if it is there.

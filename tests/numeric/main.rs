@@ -4,6 +4,7 @@
 
 mod adapters;
 mod convert;
+mod feedback;
 mod gguf;
 mod invariance;
 mod llama2c;

@@ -52,7 +52,7 @@ pub(in crate::cli) struct FeedbackBuildArguments {
     #[arg(long = "task", value_name = "NAME")]
     pub tasks: Vec<String>,
     /// Feedback items of each task, at most
-    #[arg(long = "n", value_name = "N", default_value_t = 1024)]
+    #[arg(long = "n", value_name = "N", default_value_t = 1024, value_parser = two_or_more)]
     pub items: usize,
     /// Whose gradients: all, last:N blocks, or names with *, separated by commas
     #[arg(long = "params", value_name = "WHICH", default_value = "all")]
@@ -106,13 +106,19 @@ pub(in crate::cli) struct FeedbackValueArguments {
     #[arg(long = "source", value_name = "NAME")]
     pub sources: Vec<String>,
     /// Only N documents of each source, at random
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = one_or_more)]
     pub sample: Option<usize>,
     /// An optimizer's moments, one file for each checkpoint: values are of its steps then
     #[arg(long, value_name = "FILE")]
     pub moments: Vec<PathBuf>,
+    /// The set's suite, whose sealed items are looked for in documents [default: where the set says that it was]
+    #[arg(long, value_name = "FILE")]
+    pub suite: Option<PathBuf>,
+    /// Folder with local copies of public data sets
+    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
     /// How far copies follow values: a document one standard deviation above its source's mean is expected exp(S) times
-    #[arg(long, value_name = "S", default_value_t = 0.5)]
+    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = positive)]
     pub copy_strength: f64,
     /// Seed of the whole numbers of copies
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -155,31 +161,31 @@ pub(in crate::cli) struct FeedbackProbeArguments {
     #[arg(long = "source", value_name = "NAME")]
     pub sources: Vec<String>,
     /// Batches that are tried
-    #[arg(long, value_name = "N", default_value_t = 200)]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = two_or_more)]
     pub batches: usize,
     /// Sealed items of each task that are measured on, at most, at random
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = one_or_more)]
     pub sealed_items: Option<usize>,
     /// Whether a batch is of one source or of all
     #[arg(long = "of", value_enum, default_value_t = CompanyName::Source)]
     pub company: CompanyName,
     /// Sequences of a batch
-    #[arg(long, value_name = "N", default_value_t = 32)]
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = one_or_more)]
     pub sequences: usize,
     /// Tokens that a sequence predicts [default: the model's input, 256 at most]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = one_or_more)]
     pub length: Option<usize>,
     /// The trainer's learning rate [default: as trainer_state.json says]
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = positive)]
     pub rate: Option<f64>,
     /// Other rates, as parts of the trainer's, separated by commas
-    #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_values_t = [0.1, 0.3, 3.0])]
+    #[arg(long, value_name = "FACTORS", value_delimiter = ',', default_values_t = [0.1, 0.3, 3.0], value_parser = positive)]
     pub factors: Vec<f64>,
     /// The optimizer's moments [default: moments.safetensors of the checkpoint]
     #[arg(long, value_name = "FILE")]
     pub moments: Option<PathBuf>,
     /// Largest norm of a gradient that AdamW is given
-    #[arg(long, value_name = "NORM")]
+    #[arg(long, value_name = "NORM", value_parser = positive)]
     pub clip: Option<f64>,
     /// Weight decay of AdamW, of matrices
     #[arg(long, value_name = "DECAY", default_value_t = 0.0)]
@@ -213,7 +219,8 @@ pub(in crate::cli) enum CompanyName {
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-A source's value is the mean of its documents' values by tokens, shrunk by its error. New shares are the old ones times
+A source's value is the mean of its documents' values by tokens, shrunk by its error: that of the feedback items, checkpoints and
+documents where `veval feedback value` left its report beside the values, that of the documents alone otherwise. New shares are the old ones times
 exp(eta value), with the largest eta that keeps the divergence from the old shares within the limit and whose errors spend
 no more than a quarter of it; then floors and repeat caps hold, and shares become whole sequences. Whatever binds is said.
 
@@ -223,7 +230,8 @@ Examples:
 pub(in crate::cli) struct MixArguments {
     /// The mixture so far (`veval.mixture/1`)
     pub mixture: PathBuf,
-    /// Values of documents: JSON lines or parquet with source, `n_tokens` and value
+    /// Values of documents: JSON lines or parquet with source, `n_tokens` and value; a report.json beside them knows the errors of
+    /// the feedback items as well
     #[arg(long, value_name = "FILE")]
     pub values: PathBuf,
     /// The column `value_NAME` in place of the combined value
@@ -260,12 +268,12 @@ pub(in crate::cli) struct MixArguments {
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Each arm goes on from the plan's checkpoint for as many steps, with its own mixture (.json) or copies of documents (.jsonl), once
-for each seed of the order of documents. What is compared are the sealed items of all tasks, paired by item and seed; the
+Each arm goes on from the plan's checkpoint for as many steps, with its own mixture (.json), copies of documents (.jsonl) or both
+(NAME=next.json+values.jsonl), once for each seed of the order of documents. What is compared are the sealed items of all tasks, paired by item and seed; the
 intervals are over seeds and items. The first arm is the one that others are compared with; NAME= is the plan as it is.
 
-With --command a trainer of your own is started for each arm and seed; it finds VEVAL_ARM, VEVAL_MIXTURE, VEVAL_SEED,
-VEVAL_STEPS and VEVAL_OUT in its environment and leaves a Hugging Face checkpoint in VEVAL_OUT.
+With --command a trainer of your own is started for each arm and seed; it finds VEVAL_ARM, VEVAL_MIXTURE, VEVAL_VALUES,
+VEVAL_SEED, VEVAL_STEPS and VEVAL_OUT in its environment and leaves a Hugging Face checkpoint in VEVAL_OUT.
 
 Examples:
   veval feedback check fb --plan go_on.toml --arm old= --arm new=next.json --seeds 5 --out check")]
@@ -276,8 +284,8 @@ pub(in crate::cli) struct FeedbackCheckArguments {
     /// How training goes on (`veval.training/1`, with `from`)
     #[arg(long, value_name = "FILE")]
     pub plan: PathBuf,
-    /// An arm: a mixture, values with copies, or nothing but a name
-    #[arg(long = "arm", value_name = "NAME=FILE", value_parser = arm, required = true)]
+    /// An arm: a mixture, values with copies, both, or nothing but a name
+    #[arg(long = "arm", value_name = "NAME=FILES", value_parser = arm, required = true)]
     pub arms: Vec<ArmFile>,
     /// Orders of documents that each arm is trained with
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
@@ -301,20 +309,29 @@ pub(in crate::cli) struct FeedbackCheckArguments {
     pub out: PathBuf,
 }
 
-/// `NAME=FILE`, or `NAME=`.
+/// `NAME=MIXTURE`, `NAME=COPIES`, `NAME=MIXTURE+COPIES` or `NAME=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) struct ArmFile {
     pub name: String,
-    pub file: Option<PathBuf>,
+    pub mixture: Option<PathBuf>,
+    pub copies: Option<PathBuf>,
 }
 
 fn arm(text: &str) -> Result<ArmFile, String> {
-    let (name, file) = text.split_once('=').ok_or("expected NAME=FILE, such as new=next.json")?;
+    let (name, files) = text.split_once('=').ok_or("expected NAME=FILE, such as new=next.json")?;
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     if name.is_empty() || !name.chars().all(plain) {
         return Err("expected a name of letters, digits, - and _".to_owned());
     }
-    Ok(ArmFile { name: name.to_owned(), file: (!file.is_empty()).then(|| PathBuf::from(file)) })
+    let mut arm = ArmFile { name: name.to_owned(), mixture: None, copies: None };
+    for file in files.split('+').filter(|file| !file.is_empty()).map(PathBuf::from) {
+        let is_mixture = file.extension().is_some_and(|extension| extension == "json");
+        let place = if is_mixture { &mut arm.mixture } else { &mut arm.copies };
+        if place.replace(file).is_some() {
+            return Err("expected one mixture (.json) and one file of copies at most".to_owned());
+        }
+    }
+    Ok(arm)
 }
 
 #[derive(Debug, Args)]
@@ -354,5 +371,28 @@ fn parts(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (2..=64).contains(&count) => Ok(count),
         _ => Err("expected a number from 2 to 64".to_owned()),
+    }
+}
+
+fn one_or_more(text: &str) -> Result<usize, String> {
+    at_least(text, 1)
+}
+
+fn two_or_more(text: &str) -> Result<usize, String> {
+    at_least(text, 2)
+}
+
+fn at_least(text: &str, least: usize) -> Result<usize, String> {
+    const MOST: usize = 1 << 20;
+    match text.parse() {
+        Ok(count) if (least..=MOST).contains(&count) => Ok(count),
+        _ => Err(format!("expected a number from {least} to {MOST}")),
+    }
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if number.is_finite() && number > 0.0 => Ok(number),
+        _ => Err("expected a number above 0".to_owned()),
     }
 }

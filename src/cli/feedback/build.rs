@@ -13,7 +13,7 @@ use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::feedback::bundle::{
-    AtCheckpoint, CheckpointNote, Chosen, ChosenTarget, Manifest, SuiteNote, Wish, choose, part_gradients, write,
+    AtCheckpoint, CheckpointNote, Chosen, Manifest, SuiteNote, Wish, choose, part_gradients, write,
 };
 use crate::feedback::gradset::LEAST_COSINE;
 use crate::feedback::store::{Element, GradRow, GradWriter, Header, Normalizer};
@@ -108,11 +108,11 @@ impl Work<'_> {
             }
             return Ok(());
         }
-        let wish = Wish { tasks: self.arguments.tasks.clone(), items: self.arguments.items };
+        let wish = Wish { tasks: self.arguments.tasks.clone(), items: self.arguments.items, others: false };
         let (tokenizer, longest) = (model.tokenizer(), model.info().max_length);
         let mut chosen = choose(prepared()?, self.arguments.data_dir.as_deref(), &wish, tokenizer, longest)?;
         if self.arguments.shuffle_answers {
-            chosen.targets.iter_mut().for_each(ChosenTarget::shuffle_answers);
+            chosen.targets.iter_mut().for_each(|target| target.shuffle_answers(longest));
         }
         self.chosen = Some(chosen);
         self.tokenizer = Some(tokenizer.clone());

@@ -7,23 +7,24 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::sealed::items_of;
+use super::sealed::{Measured, items_of};
 use crate::ckpt::{CheckpointRef, discover_one};
 use crate::cli::args::{ArmFile, FeedbackCheckArguments};
-use crate::cli::run::{read, stop_when_interrupted};
+use crate::cli::run::stop_when_interrupted;
 use crate::cli::{print, printable};
 use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
-use crate::feedback::bundle::{Bundle, Wish, choose};
+use crate::feedback::bundle::Bundle;
 use crate::feedback::check::{Arm, Difference, Family, Task, compare_family};
 use crate::kernels::cpu::Cpu;
 use crate::lab::train::{Plan, Trainer, Training};
 use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
+use crate::metric::{Aggregation, Metric};
 use crate::model::Predicted;
 use crate::request::Sharing;
-use crate::run::{Prepared, RunOptions, Selection, Silent, encode, prepare, run_checkpoint};
-use crate::util::files;
+use crate::run::{Prepared, RunOptions, Silent, encode, run_checkpoint};
+use crate::util::{files, hash};
 
 /// Tokens of a pass that measures losses.
 const MEASURED_AT_ONCE: usize = 2048;
@@ -33,11 +34,10 @@ pub(super) fn check(arguments: &FeedbackCheckArguments) -> Result<()> {
     let threads = arguments.threads.count();
     let kernels = cpu(threads)?;
     let base = Plan::read(&arguments.plan)?;
-    if let (None, None) = (&base.training.from, &arguments.command) {
-        let error = Error::bad("expected a plan that goes on from a checkpoint, found none").in_file(&arguments.plan);
-        return Err(error.at("from").help("a new mixture is tried from where the old one has come to"));
-    }
     names_differ(&arguments.arms)?;
+    shares_are_named(arguments, &base)?;
+    // Whatever can be wrong is found before the first step.
+    let measured = measured_on(arguments, &bundle, &base, &kernels)?;
     stop_when_interrupted()?;
     files::create_folder(&arguments.out)?;
     let mut found = Scores::default();
@@ -51,7 +51,7 @@ pub(super) fn check(arguments: &FeedbackCheckArguments) -> Result<()> {
             if !arguments.quiet {
                 eprintln!("{}, seed {seed}: trained ({:.0} s)", arm.name, ctx::seconds());
             }
-            found.measure(arguments, &bundle, arm, &trained, &kernels)?;
+            found.measure(arguments, &bundle, &measured, (arm, seed), &trained, &kernels)?;
         }
     }
     let judged = found.judged(&bundle, &arguments.arms)?;
@@ -70,16 +70,40 @@ fn names_differ(arms: &[ArmFile]) -> Result<()> {
     Ok(())
 }
 
+/// Without named shares, a source's would be that of its tokens, and copies would move them.
+fn shares_are_named(arguments: &FeedbackCheckArguments, base: &Plan) -> Result<()> {
+    let moved = arguments.arms.iter().filter(|arm| arm.copies.is_some() && arm.mixture.is_none());
+    let problem = |arm: &ArmFile| {
+        Diagnostic::new("expected the mixture that copies are made in, found none: copies would change it")
+            .at(format!("arm {}", arm.name))
+            .help("name `mixture` in the plan, or --arm NAME=mixture.json+values.jsonl")
+    };
+    if base.training.mixture.is_some() || arguments.command.is_some() {
+        return Ok(());
+    }
+    Error::check(moved.map(problem).collect())
+}
+
+/// The sealed items of all tasks, for the checkpoint that training goes on from.
+fn measured_on(arguments: &FeedbackCheckArguments, bundle: &Bundle, base: &Plan, kernels: &Cpu) -> Result<Measured> {
+    let Some(from) = &base.training.from else {
+        let error = Error::bad("expected a plan that goes on from a checkpoint, found none").in_file(&arguments.plan);
+        return Err(error.at("from").help("a new mixture is tried from where the old one has come to"));
+    };
+    let from = discover_one(&base.path(from))?;
+    let model = Local::open(from.address, kernels.clone(), &LocalOptions::default())?;
+    bundle.at(model.info(), model.tokenizer())?;
+    let (suite, data_dir) = (arguments.suite.as_deref(), arguments.data_dir.as_deref());
+    let encoder = (model.tokenizer(), model.info().max_length);
+    items_of(bundle, suite, data_dir, encoder, (true, arguments.threads.count()))
+}
+
 /// Trains one arm with the lab's trainer, or finds it trained.
 fn trained(base: &Plan, arm: &ArmFile, seed: u64, folder: &Path, kernels: &Cpu) -> Result<CheckpointRef> {
-    let absolute = |path: &PathBuf| -> Result<PathBuf> { path.canonicalize().map_err(|e| Error::io("find", path, &e)) };
     let mut training: Training = base.training.clone();
     training.seed = base.training.seed + seed;
-    match arm.file.as_ref() {
-        None => {}
-        Some(file) if file.to_string_lossy().ends_with(".json") => training.mixture = Some(absolute(file)?),
-        Some(file) => training.values = Some(absolute(file)?),
-    }
+    training.mixture = arm.mixture.as_deref().map(absolute).transpose()?.or(training.mixture);
+    training.values = arm.copies.as_deref().map(absolute).transpose()?.or(training.values);
     let steps = training.steps;
     let own = Plan::new(training, base.path(Path::new("")))?;
     let trainer = Trainer::open(own).map_err(|error| error.at(format!("arm {}", arm.name)))?;
@@ -91,26 +115,55 @@ fn trained(base: &Plan, arm: &ArmFile, seed: u64, folder: &Path, kernels: &Cpu) 
     discover_one(&folder.join(format!("step{steps}")))
 }
 
-/// Has a user's command train one arm: it leaves a checkpoint in the folder.
+fn absolute(path: &Path) -> Result<PathBuf> {
+    path.canonicalize().map_err(|e| Error::io("find", path, &e))
+}
+
+/// Says of a folder what was trained into it, once it was.
+const DONE: &str = ".veval-arm";
+
+/// Has a user's command train one arm, or finds it trained: it leaves a checkpoint in the folder.
 fn trained_by(command: &str, arm: &ArmFile, base: &Plan, seed: u64, folder: &Path) -> Result<CheckpointRef> {
-    if !folder.join("config.json").exists() {
-        files::create_folder(folder)?;
-        let status = Command::new("sh")
-            .arg("-c")
-            .arg(command)
-            .env("VEVAL_ARM", &arm.name)
-            .env("VEVAL_MIXTURE", arm.file.as_deref().unwrap_or(Path::new("")))
-            .env("VEVAL_SEED", seed.to_string())
-            .env("VEVAL_STEPS", base.training.steps.to_string())
-            .env("VEVAL_OUT", folder)
-            .status()
-            .map_err(|e| Error::io("start", Path::new("sh"), &e))?;
-        if !status.success() {
-            let message = format!("expected the command to end with 0, found {status}");
-            return Err(Error::bad(message).at(format!("arm {}, seed {seed}", arm.name)));
+    let fingerprint = |file: &Option<PathBuf>| match file {
+        Some(file) => hash::fingerprint_file(file),
+        None => Ok(String::new()),
+    };
+    let parts = [command.to_owned(), fingerprint(&arm.mixture)?, fingerprint(&arm.copies)?];
+    let identity = hash::fingerprint(format!("{parts:?} {seed} {:?}", base.training).as_bytes());
+    let done = folder.join(DONE);
+    if done.exists() {
+        let found = files::read_text(&done, 1 << 10)?;
+        if found.trim() != identity {
+            let message = "expected a folder of this arm, found one of another command, plan or files";
+            return Err(Error::bad(message).in_file(folder).help("name another folder with --out, or remove this one"));
         }
+        return discover_one(folder);
     }
-    discover_one(folder)
+    files::create_folder(folder)?;
+    let file = |file: &Option<PathBuf>| file.clone().unwrap_or_default();
+    let status = Command::new("sh")
+        .arg("-c")
+        .arg(command)
+        .env("VEVAL_ARM", &arm.name)
+        .env("VEVAL_MIXTURE", file(&arm.mixture))
+        .env("VEVAL_VALUES", file(&arm.copies))
+        .env("VEVAL_SEED", seed.to_string())
+        .env("VEVAL_STEPS", base.training.steps.to_string())
+        .env("VEVAL_OUT", folder)
+        .status()
+        .map_err(|e| Error::io("start", Path::new("sh"), &e))?;
+    let place = || format!("arm {}, seed {seed}", arm.name);
+    if ctx::interrupted() {
+        let error = Error::new(ErrorKind::Incomplete, Diagnostic::new("interrupted while the command trained"));
+        return Err(error.at(place()).help("run the same command again"));
+    }
+    if !status.success() {
+        let error = Error::bad(format!("expected the command to end with 0, found {status}"));
+        return Err(error.at(place()));
+    }
+    let trained = discover_one(folder)?;
+    files::write_atomic(&done, format!("{identity}\n").as_bytes())?;
+    Ok(trained)
 }
 
 /// Numbers by task, arm, seed and item.
@@ -125,51 +178,38 @@ impl Scores {
         &mut self,
         arguments: &FeedbackCheckArguments,
         bundle: &Bundle,
-        arm: &ArmFile,
+        measured: &Measured,
+        (arm, seed): (&ArmFile, u64),
         checkpoint: &CheckpointRef,
         kernels: &Cpu,
     ) -> Result<()> {
-        let threads = arguments.threads.count();
         let model = Local::open(checkpoint.address.clone(), kernels.clone(), &LocalOptions::default())?;
-        let (tokenizer, longest) = (model.tokenizer(), model.info().max_length);
-        let (suite, data_dir) = (arguments.suite.as_deref(), arguments.data_dir.as_deref());
-        // That the set's items are the suite's is checked on the way.
-        items_of(bundle, suite, data_dir, (tokenizer, longest), threads)?;
-        let suite = read(suite.unwrap_or(Path::new(&bundle.manifest.suite.path_hint)))?;
-        let selection = Selection { tasks: Vec::new(), limit: None, data_dir: data_dir.map(Path::to_path_buf) };
-        let all = prepare(&suite, &selection, threads)?;
-        let wish = Wish { tasks: Vec::new(), items: usize::MAX };
-        let chosen = choose(all, data_dir, &wish, tokenizer, longest)?;
-        for target in &chosen.targets {
+        if model.tokenizer().fingerprint() != bundle.manifest.tokenizer {
+            let message = "expected an arm with the tokenizer of the feedback set, found another";
+            return Err(Error::bad(message).in_file(model.tokenizer().path()));
+        }
+        for target in &measured.chosen.targets {
             let items: Vec<Predicted<'_>> =
                 target.sealed.iter().map(|item| Predicted { tokens: &item.tokens, start: item.start }).collect();
             let losses = model.decoder().mean_losses(&items, MEASURED_AT_ONCE)?;
             let by_arm = self.losses.entry(target.name.clone()).or_default();
             by_arm.entry(arm.name.clone()).or_default().push(losses.iter().map(|loss| -loss).collect());
         }
-        let mut prepared = prepare(&suite, &selection, threads)?;
-        for task in &mut prepared.tasks {
-            let target = chosen.targets.iter().find(|target| target.name == task.task.name);
-            let sealed: BTreeSet<&str> =
-                target.iter().flat_map(|target| &target.sealed).map(|item| item.id.as_str()).collect();
-            task.items.retain(|item| sealed.contains(item.id.as_str()));
-        }
-        self.score(arguments, &prepared, arm, checkpoint, &model)
+        self.score(arguments, &measured.prepared, (arm, seed), checkpoint, &model)
     }
 
-    /// Scores of the sealed items by each task's first metric.
+    /// Scores of the sealed items by each task's first metric that is a share.
     fn score(
         &mut self,
         arguments: &FeedbackCheckArguments,
         prepared: &Prepared,
-        arm: &ArmFile,
+        (arm, seed): (&ArmFile, u64),
         checkpoint: &CheckpointRef,
         model: &Local<Cpu>,
     ) -> Result<()> {
         let threads = arguments.threads.count();
         let encoded = encode(prepared, model.tokenizer(), model.info().max_length, threads)?;
-        let place = checkpoint.address.base.parent().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
-        let name = format!("{}-{place}-{}", arm.name, checkpoint.name);
+        let name = format!("{}-seed{seed}", arm.name);
         let options = RunOptions {
             out: arguments.out.join("runs"),
             threads,
@@ -180,7 +220,9 @@ impl Scores {
         let outcome = run_checkpoint(prepared, &encoded, model, (checkpoint, &name), &options, &mut Silent)?;
         let samples = outcome.folder.complete_samples(&outcome.manifest)?;
         for task in &prepared.tasks {
-            let Some(metric) = task.task.metrics.first() else { continue };
+            // Shares of right answers can be averaged over tasks; bits and perplexities cannot, and losses stand beside.
+            let is_share = |metric: &&&Metric| metric.aggregation == Aggregation::Proportion && metric.higher_is_better;
+            let Some(metric) = task.task.metrics.iter().find(is_share) else { continue };
             let of = |sample: &crate::store::Sample| {
                 let named = sample.metrics.iter().find(|(name, _)| name.split(',').next() == Some(metric.name));
                 named.map_or(f64::NAN, |(_, value)| *value)

@@ -14,9 +14,12 @@ use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::feedback::mix::{MixedStage, Rule, Run, SourceValue, StageUpdate, update};
 use crate::lab::train::MixtureFile;
+use crate::util::files;
 
 /// After this many bad rows the rest is not looked at.
 const MOST_PROBLEMS: usize = 20;
+const MOST_REPORT_BYTES: u64 = 64 << 20;
+const REPORT_SCHEMA: &str = "veval.value_report/1";
 
 pub(super) fn mix(arguments: &MixArguments) -> Result<()> {
     if arguments.out.exists() {
@@ -26,13 +29,65 @@ pub(super) fn mix(arguments: &MixArguments) -> Result<()> {
     let previous = MixtureFile::read(&arguments.mixture)?;
     let run = Run::of(&previous, arguments.total_tokens, arguments.sequence_length)
         .map_err(|error| error.in_file(&arguments.mixture))?;
-    let values = source_values(&arguments.values, arguments.target.as_deref())?;
+    let report = arguments.values.with_file_name("report.json");
+    let values = if report.exists() {
+        reported_values(&report, arguments.target.as_deref())?
+    } else {
+        source_values(&arguments.values, arguments.target.as_deref())?
+    };
     let stage = StageUpdate { name: arguments.stage.clone(), start_tokens: arguments.start_tokens, values };
     let rule =
         Rule { limit: arguments.limit, floor: arguments.floor, max_repeat: arguments.max_repeat, seed: arguments.seed };
     let mixed = update(&previous, run, &[stage], rule)?;
     mixed.file.write(&arguments.out)?;
     print(&mixed.stages.iter().map(stage_text).collect::<String>())
+}
+
+/// What is read of the report that `veval feedback value` writes beside its values.
+#[derive(Deserialize)]
+struct Report {
+    schema: String,
+    sources: Vec<Reported>,
+}
+
+#[derive(Deserialize)]
+struct Reported {
+    source: String,
+    combined: Estimate,
+    targets: BTreeMap<String, Estimate>,
+}
+
+#[derive(Deserialize, Clone, Copy)]
+struct Estimate {
+    value: f64,
+    standard_error: Option<f64>,
+}
+
+/// Values by source with the errors of the feedback items in them, which documents alone do not show.
+fn reported_values(path: &Path, target: Option<&str>) -> Result<BTreeMap<String, SourceValue>> {
+    let bad = |message: String| {
+        Error::bad(message)
+            .in_file(path)
+            .help("`veval feedback value` writes it; without it, errors are those of documents")
+    };
+    let report: Report = serde_json::from_str(&files::read_text(path, MOST_REPORT_BYTES)?)
+        .map_err(|e| bad(format!("expected the report of values: {e}")))?;
+    if report.schema != REPORT_SCHEMA {
+        return Err(bad(format!("expected the schema {REPORT_SCHEMA}, found {}", report.schema)));
+    }
+    let value = |own: Reported| -> Result<(String, SourceValue)> {
+        let estimate = match target {
+            None => Some(own.combined),
+            Some(target) => own.targets.get(target).copied(),
+        };
+        let estimate = estimate.ok_or_else(|| {
+            let known: Vec<&str> = own.targets.keys().map(String::as_str).collect();
+            bad(format!("expected one of the targets {}, found {}", known.join(", "), target.unwrap_or_default()))
+        })?;
+        let error = estimate.standard_error.unwrap_or(f64::INFINITY);
+        Ok((own.source, SourceValue { value: estimate.value, error }))
+    };
+    report.sources.into_iter().map(value).collect()
 }
 
 /// What is read of a document's values; other columns are passed over.

@@ -8,12 +8,12 @@ mod probe;
 mod sealed;
 mod value;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::args::{FeedbackArguments, Feedbacks};
 use super::data::checkpoints;
 use crate::ckpt::CheckpointRef;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 pub(super) fn feedback(arguments: &FeedbackArguments) -> Result<()> {
     match &arguments.what {
@@ -24,6 +24,16 @@ pub(super) fn feedback(arguments: &FeedbackArguments) -> Result<()> {
         Feedbacks::Mix(arguments) => mix::mix(arguments),
         Feedbacks::Export(arguments) => export::export_to(arguments),
     }
+}
+
+/// The only checkpoint that an argument stands for.
+fn one_checkpoint(path: &Path, quiet: bool) -> Result<CheckpointRef> {
+    let mut found = checkpoints(path, quiet)?;
+    if found.len() != 1 {
+        let error = Error::bad(format!("expected one checkpoint, found a series of {}", found.len())).in_file(path);
+        return Err(error.help("name one of them"));
+    }
+    Ok(found.swap_remove(0))
 }
 
 /// All checkpoints that some arguments stand for.

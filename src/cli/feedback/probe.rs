@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use super::one_checkpoint;
 use super::sealed::items_of;
 use crate::cli::args::{CompanyName, FeedbackProbeArguments, Format};
-use crate::cli::data::checkpoints;
 use crate::cli::run::stop_when_interrupted;
 use crate::cli::{grad, print, printable, progress};
 use crate::ctx;
@@ -30,15 +30,15 @@ const AT_ONCE: usize = 4;
 
 pub(super) fn probe(arguments: &FeedbackProbeArguments) -> Result<()> {
     let bundle = Bundle::open(&arguments.bundle)?;
-    let checkpoint = checkpoints(&arguments.checkpoint, arguments.quiet)?.swap_remove(0);
+    let checkpoint = one_checkpoint(&arguments.checkpoint, arguments.quiet)?;
     let threads = arguments.threads.count();
     let kernels = cpu(threads)?;
     let model = Local::open(checkpoint.address.clone(), Tape::new(kernels.clone()), &LocalOptions::default())?;
     let at = bundle.at(model.info(), model.tokenizer())?;
-    let direction = mean_direction(&bundle, &bundle.parts(at)?);
+    let direction = mean_direction(&bundle, &bundle.parts(at, model.decoder().leaves())?);
     let (tokenizer, longest) = (model.tokenizer(), model.info().max_length);
-    let chosen =
-        items_of(&bundle, arguments.suite.as_deref(), arguments.data_dir.as_deref(), (tokenizer, longest), threads)?;
+    let (suite, data_dir) = (arguments.suite.as_deref(), arguments.data_dir.as_deref());
+    let chosen = items_of(&bundle, suite, data_dir, (tokenizer, longest), (false, threads))?.chosen;
     let sealed: Vec<Vec<Predicted<'_>>> = chosen
         .targets
         .iter()
@@ -48,10 +48,15 @@ pub(super) fn probe(arguments: &FeedbackProbeArguments) -> Result<()> {
             sealed.map(|item| Predicted { tokens: &item.tokens, start: item.start }).collect()
         })
         .collect();
+    let length = arguments.length.unwrap_or(longest.min(256));
+    if length > longest {
+        let message = format!("expected sequences of at most {longest} tokens as the model takes, found {length}");
+        return Err(Error::bad(message).at("--length"));
+    }
     let cut = Cut {
         batches: arguments.batches,
         sequences: arguments.sequences,
-        length: arguments.length.unwrap_or(longest.min(256)),
+        length,
         company: match arguments.company {
             CompanyName::Source => Company::Single,
             CompanyName::Mixed => Company::Mixed,
@@ -84,7 +89,15 @@ pub(super) fn probe(arguments: &FeedbackProbeArguments) -> Result<()> {
     factors.dedup();
     let rates: Vec<f64> = factors.iter().map(|factor| factor * rate).collect();
     let steps = taken(&probe, &batches, &rates, arguments.quiet)?;
-    let result = Found { rate, rates, batches: &batches, steps: &steps, seed: arguments.seed };
+    let result = Found {
+        checkpoint: &checkpoint.name,
+        adam: adam.as_ref(),
+        rate,
+        rates,
+        batches: &batches,
+        steps: &steps,
+        seed: arguments.seed,
+    };
     match arguments.format {
         Format::Json => print(&format!("{:#}\n", result.json()?)),
         Format::Csv => print(&result.csv()?),
@@ -140,7 +153,8 @@ fn taken(probe: &Probe<'_>, batches: &[ProbeBatch], rates: &[f64], quiet: bool) 
     for batch in batches {
         if ctx::interrupted() {
             let message = format!("interrupted after {} of {} batches", steps.len(), batches.len());
-            return Err(Error::new(ErrorKind::Incomplete, Diagnostic::new(message)));
+            let error = Error::new(ErrorKind::Incomplete, Diagnostic::new(message));
+            return Err(error.help("nothing is kept; --batches asks for fewer"));
         }
         steps.push(probe.steps(&batch.sequences, rates, before)?);
         bar.inc(1);
@@ -151,6 +165,8 @@ fn taken(probe: &Probe<'_>, batches: &[ProbeBatch], rates: &[f64], quiet: bool) 
 
 /// What was found.
 struct Found<'a> {
+    checkpoint: &'a str,
+    adam: Option<&'a AdamState>,
     /// The trainer's.
     rate: f64,
     rates: Vec<f64>,
@@ -205,8 +221,11 @@ impl Found<'_> {
         };
         Ok(json!({
             "schema": "veval.probe/1",
+            "checkpoint": self.checkpoint,
             "batches": self.batches.len(),
             "rate": self.rate,
+            "clip": self.adam.and_then(|state| state.clip),
+            "weight_decay": self.adam.map(|state| state.optimizer.weight_decay),
             "sgd": way(Way::Sgd)?,
             "adam": way(Way::Adam)?,
         }))
@@ -234,9 +253,14 @@ impl Found<'_> {
 
     fn text(&self) -> Result<String> {
         let mut text = format!(
-            "{} batches; the trainer's rate is {}\n{:<6} {:>10} {:>9} {:>17} {:>7} {:>15} {:>11} {:>11}\n",
+            "{}: {} batches; the trainer's rate is {}{}\n{:<6} {:>10} {:>9} {:>17} {:>7} {:>15} {:>11} {:>11}\n",
+            self.checkpoint,
             self.batches.len(),
             self.rate,
+            self.adam.map_or_else(String::new, |state| {
+                let clip = state.clip.map_or_else(|| "none".to_owned(), |clip| clip.to_string());
+                format!(", AdamW's decay {}, its clip {clip}", state.optimizer.weight_decay)
+            }),
             "step",
             "rate",
             "pearson",

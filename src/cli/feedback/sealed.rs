@@ -1,15 +1,23 @@
 //! The sealed items that belong to a feedback set: they are in no file of it, so its suite is read again.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use crate::cli::run::read;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::feedback::bundle::{Bundle, Chosen, Wish, choose};
-use crate::run::{Selection, prepare};
+use crate::run::{Prepared, Selection, prepare};
 use crate::text::Tokenizer;
 
-/// Items of a set's targets, from its suite: `suite`, or where the set says that it was.
+/// What is measured on.
+pub(super) struct Measured {
+    pub chosen: Chosen,
+    /// The suite, with the sealed items only.
+    pub prepared: Prepared,
+}
+
+/// Items of a set's targets, and of all other tasks if they are asked for, from its suite: `suite`, or where the set says that it was.
 ///
 /// # Errors
 /// A suite that is not there or another one; a feedback item of the set that the suite's split does not let go.
@@ -18,8 +26,8 @@ pub(super) fn items_of(
     suite: Option<&Path>,
     data_dir: Option<&Path>,
     (tokenizer, longest): (&Tokenizer, usize),
-    threads: usize,
-) -> Result<Chosen> {
+    (others, threads): (bool, usize),
+) -> Result<Measured> {
     let note = &bundle.manifest.suite;
     let path = suite.unwrap_or(Path::new(&note.path_hint));
     if !path.exists() {
@@ -34,11 +42,12 @@ pub(super) fn items_of(
     }
     let selection = Selection { tasks: Vec::new(), limit: None, data_dir: data_dir.map(Path::to_path_buf) };
     let tasks = bundle.manifest.targets.iter().map(|target| target.name.clone()).collect();
-    let wish = Wish { tasks, items: usize::MAX };
+    let wish = Wish { tasks, items: usize::MAX, others };
+    let mut prepared = prepare(&suite, &selection, threads)?;
     let mut chosen = choose(prepare(&suite, &selection, threads)?, data_dir, &wish, tokenizer, longest)?;
-    // In the order of the set.
+    // In the order of the set; tasks that are no targets come behind.
     let place = |name: &str| bundle.manifest.targets.iter().position(|target| target.name == name);
-    chosen.targets.sort_by_key(|target| place(&target.name));
+    chosen.targets.sort_by_key(|target| place(&target.name).unwrap_or(usize::MAX));
     let lets_go = |task: &str, id: &str| {
         let target = chosen.targets.iter().find(|target| target.name == task);
         target.is_some_and(|target| target.feedback.iter().any(|item| item.id == id))
@@ -50,5 +59,12 @@ pub(super) fn items_of(
             .help("the data changed; build the feedback set anew")
     };
     Error::check(strangers.map(problem).collect())?;
-    Ok(chosen)
+    for task in &mut prepared.tasks {
+        let target = chosen.targets.iter().find(|target| target.name == task.task.name);
+        let sealed: BTreeSet<&str> =
+            target.iter().flat_map(|target| &target.sealed).map(|item| item.id.as_str()).collect();
+        task.items.retain(|item| sealed.contains(item.id.as_str()));
+    }
+    prepared.tasks.retain(|task| !task.items.is_empty());
+    Ok(Measured { chosen, prepared })
 }

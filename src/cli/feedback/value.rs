@@ -6,15 +6,16 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::all_checkpoints;
+use super::sealed::items_of;
+use super::{all_checkpoints, one_checkpoint};
 use crate::ckpt::CheckpointRef;
 use crate::cli::args::FeedbackValueArguments;
-use crate::cli::data::checkpoints;
 use crate::cli::run::stop_when_interrupted;
 use crate::cli::{grad, print, printable, progress};
 use crate::error::{Error, Result};
 use crate::feedback::bundle::{Bundle, gram_and_mean};
 use crate::feedback::mix::{CopyRule, DocumentCopies, DocumentValue};
+use crate::feedback::split::OwnFields;
 use crate::feedback::value::{
     Agreement, Checkpoint, Document, DocumentAt, GroupValue, Measure, Place, Setup, Target as ValueTarget, ValueRow,
     ValueTable, Values, WordCounts, agreement, write_lines,
@@ -46,13 +47,7 @@ pub(super) fn value(arguments: &FeedbackValueArguments) -> Result<()> {
     }
     let documents = sampled(grad::documents(&arguments.stream, &arguments.sources, None)?, arguments.sample);
     stop_when_interrupted()?;
-    let mut all = Passes {
-        targets: Vec::new(),
-        losses: Vec::new(),
-        at: vec![Vec::new(); documents.len()],
-        grams: Vec::new(),
-        steps: Vec::new(),
-    };
+    let mut all = Passes { at: vec![Vec::new(); documents.len()], ..Passes::default() };
     for (number, checkpoint) in named.iter().enumerate() {
         all.run(arguments, &bundle, checkpoint, number, &documents)?;
     }
@@ -60,7 +55,7 @@ pub(super) fn value(arguments: &FeedbackValueArguments) -> Result<()> {
     let reference = reference.transpose()?;
     let setup = setup(&bundle, &all, arguments);
     let mut table = ValueTable::new(setup)?;
-    let mut at = all.at.into_iter();
+    let mut at = std::mem::take(&mut all.at).into_iter();
     for (number, (document, target)) in documents.iter().zip(&all.targets).enumerate() {
         table.push(&Document {
             id: document.id.clone(),
@@ -76,12 +71,17 @@ pub(super) fn value(arguments: &FeedbackValueArguments) -> Result<()> {
     let values = table.finish()?;
     let overlap = overlap(&bundle, &documents)?;
     let sources = values.by_source();
-    let report = Report::of(&values, &overlap, &sources);
-    let copies = copies(&values, arguments)?;
+    let mut report = Report::of(&values, &overlap, &sources);
+    report.show_sealed = all.shows_sealed.iter().filter(|shows| **shows).count();
+    let mut copies = copies(&values, arguments)?;
+    for number in (0..values.len()).filter(|number| all.shows_sealed[*number]) {
+        (copies.expected[number], copies.whole[number]) = (0.0, 0);
+    }
     let rows = || {
         let with_copies = |(number, row): (usize, ValueRow)| ValueRow {
             copies: Some(copies.expected[number] as f32),
             copies_int: Some(copies.whole[number]),
+            exclude: Some(u8::from(all.shows_sealed[number])),
             ..row
         };
         values.rows().enumerate().map(with_copies)
@@ -125,8 +125,11 @@ fn sampled(documents: Vec<CorpusDocument>, sample: Option<usize>) -> Vec<CorpusD
 }
 
 /// What the passes at all checkpoints bring.
+#[derive(Default)]
 struct Passes {
     targets: Vec<Target>,
+    /// Whether a document has 13 words in a row of a sealed item.
+    shows_sealed: Vec<bool>,
     /// At the last checkpoint.
     losses: Vec<f64>,
     /// By document and checkpoint.
@@ -147,12 +150,18 @@ impl Passes {
     ) -> Result<()> {
         let model = open(arguments, checkpoint)?;
         let at = bundle.at(model.info(), model.tokenizer())?;
-        let parts = bundle.parts(at)?;
+        let parts = bundle.parts(at, model.decoder().leaves())?;
         let names: BTreeSet<String> = bundle.manifest.parameter_names.iter().cloned().collect();
         let moments = arguments.moments.get(number).map(|path| grad::open_moments(path, &model)).transpose()?;
         let scaling = moments.map(|moments| scaling(&moments, &names)).transpose()?;
         let compared = Compared::new(model.decoder(), &parts, scaling.as_ref())?;
         if self.targets.is_empty() {
+            let (suite, data_dir) = (arguments.suite.as_deref(), arguments.data_dir.as_deref());
+            let encoder = (model.tokenizer(), model.info().max_length);
+            let grams =
+                items_of(bundle, suite, data_dir, encoder, (false, arguments.cost.threads.count()))?.chosen.grams;
+            let shows = |document: &CorpusDocument| grams.overlap(&OwnFields::new([("text", document.text.as_str())]));
+            self.shows_sealed = documents.iter().map(|document| shows(document).is_some()).collect();
             self.targets = grad::document_targets(documents, model.tokenizer(), model.info().max_length)?;
         }
         let how = Collect { mean: true, batch_tokens: arguments.cost.batch_tokens, memory: model.memory_left() };
@@ -205,7 +214,7 @@ fn reference_losses(
     bundle: &Bundle,
     targets: &[Target],
 ) -> Result<Vec<f64>> {
-    let checkpoint = checkpoints(path, arguments.quiet)?.swap_remove(0);
+    let checkpoint = one_checkpoint(path, arguments.quiet)?;
     let model = open(arguments, &checkpoint)?;
     if model.tokenizer().fingerprint() != bundle.manifest.tokenizer {
         let message = "expected a reference with the tokenizer of the feedback set, found another";
@@ -235,6 +244,8 @@ struct Report {
     overlap: Agreement,
     /// Sources whose interval does not have zero in it.
     certain: usize,
+    /// Documents that have words of a sealed item: they get no copy.
+    show_sealed: usize,
 }
 
 impl Report {
@@ -246,6 +257,7 @@ impl Report {
             halves: values.combined_split_half(),
             overlap: agreement(&combined, overlap),
             certain: sources.iter().filter(certain).count(),
+            show_sealed: 0,
         }
     }
 
@@ -280,6 +292,7 @@ impl Report {
         json!({
             "schema": "veval.value_report/1",
             "documents": values.len(),
+            "documents_like_sealed_items": self.show_sealed,
             "split_half_spearman": self.halves,
             "overlap_spearman": self.overlap.spearman,
             "overlap_pearson": self.overlap.pearson,
@@ -317,6 +330,13 @@ fn text(folder: &Path, values: &Values, sources: &[GroupValue], report: &Report)
             let _ = write!(text, " {:>14.3e}", target.value);
         }
         text.push('\n');
+    }
+    if report.show_sealed > 0 {
+        let _ = writeln!(
+            text,
+            "{} documents have 13 words in a row of a sealed item: they are marked (`exclude`) and get no copy",
+            report.show_sealed
+        );
     }
     let _ = writeln!(
         text,

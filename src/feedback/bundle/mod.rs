@@ -19,12 +19,14 @@
 //! | `grads/CHECKPOINT/` | projected gradients of the items ([`super::store`]), in the order of `items.jsonl` |
 
 mod choose;
+mod declare;
 mod gradients;
 mod manifest;
 mod open;
 mod write;
 
-pub use choose::{Chosen, ChosenTarget, Declarations, Wish, choose, declared};
+pub use choose::{Chosen, ChosenTarget, Wish, choose};
+pub use declare::{Declarations, declared};
 pub use gradients::{PartGradients, dot, part_gradients};
 pub use manifest::{
     CheckpointNote, FORMAT, FileNote, ItemLine, LOSS, Manifest, SplitNote, SuiteNote, TargetAt, TargetNote,

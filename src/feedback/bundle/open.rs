@@ -3,17 +3,21 @@
 use std::path::{Path, PathBuf};
 
 use super::gradients::{gram, mean};
-use super::manifest::{CheckpointNote, FORMAT, ItemLine, LOSS, Manifest, SIGN};
+use super::manifest::{CheckpointNote, FORMAT, FileNote, ItemLine, LOSS, Manifest, SIGN, TargetNote};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::feedback::Direction;
 use crate::feedback::gradset::GradSet;
 use crate::lm::ModelInfo;
+use crate::model::Leaves;
+use crate::request::SiteValues;
 use crate::text::Tokenizer;
 use crate::util::{files, hash};
 
 const MOST_MANIFEST_BYTES: u64 = 16 << 20;
 const MOST_ITEM_BYTES: u64 = 1 << 30;
+const MOST_PARTS: usize = 64;
+const MOST_ITEMS: usize = 1 << 32;
 
 /// An open feedback set.
 #[derive(Debug)]
@@ -58,23 +62,35 @@ impl Bundle {
         }
         for target in targets {
             let parts = target.parts.len();
-            if parts < 2 || target.parts.contains(&0) || target.at.len() != checkpoints.len() {
-                let message = "expected at least two parts with items, and numbers of every checkpoint";
+            let counts = 1..=MOST_ITEMS;
+            if !(2..=MOST_PARTS).contains(&parts)
+                || !target.parts.iter().all(|count| counts.contains(count))
+                || target.at.len() != checkpoints.len()
+            {
+                let message = format!("expected 2 to {MOST_PARTS} parts with items, and numbers of every checkpoint");
                 problems.push(Diagnostic::new(message).at(format!("target {}", target.name)));
+                continue;
             }
-            let part = |note: &CheckpointNote, part| note.part_path(&target.name, part);
-            let paths = checkpoints.iter().flat_map(|note| (0..parts.min(1 << 10)).map(move |k| part(note, k)));
-            problems.extend(paths.filter_map(|path| self.file_problem(&path)));
+            let path = |note: &CheckpointNote, part| note.part_path(&target.name, part);
+            let wanted = checkpoints.iter().flat_map(|note| (0..parts).map(move |part| path(note, part)));
+            let known = |path: &String| self.manifest.files.iter().any(|note| note.path == *path);
+            let missing = wanted.filter(|path| !known(path));
+            problems
+                .extend(missing.map(|path| {
+                    Diagnostic::new(format!("expected the fingerprint of {path}, found none")).at("files")
+                }));
         }
-        problems.extend(self.file_problem("items.jsonl"));
+        problems.extend(self.manifest.files.iter().filter_map(|note| self.file_problem(note)));
         problems
     }
 
-    /// What is wrong with a file that the manifest must know.
-    fn file_problem(&self, path: &str) -> Option<Diagnostic> {
-        let Some(note) = self.manifest.files.iter().find(|note| note.path == path) else {
-            return Some(Diagnostic::new(format!("expected the fingerprint of {path}, found none")).at("files"));
-        };
+    /// What is wrong with a file that the manifest names.
+    fn file_problem(&self, note: &FileNote) -> Option<Diagnostic> {
+        let path = Path::new(&note.path);
+        if path.components().any(|part| !matches!(part, std::path::Component::Normal(_))) {
+            let message = format!("expected files inside the feedback set, found {}", note.path);
+            return Some(Diagnostic::new(message).at("files"));
+        }
         let full = self.folder.join(path);
         let found = match hash::fingerprint_file(&full) {
             Ok(found) if found == note.blake3 => return None,
@@ -112,19 +128,25 @@ impl Bundle {
         &self.manifest.checkpoints[at.0]
     }
 
-    /// Mean gradients of the parts of each target.
+    /// Mean gradients of the parts of each target, for the model of that checkpoint.
     ///
     /// # Errors
-    /// Sets of another checkpoint or of other parameters than the manifest says.
-    pub fn parts(&self, at: At) -> Result<Vec<Vec<Direction>>> {
+    /// Sets of another checkpoint, of other items or of other parameters than the manifest says and the model has.
+    pub fn parts(&self, at: At, leaves: &Leaves) -> Result<Vec<Vec<Direction>>> {
+        let stored = leaves.parameters();
         let note = self.checkpoint(at);
-        let read = |target: &super::manifest::TargetNote, part: usize| -> Result<Direction> {
+        let read = |target: &TargetNote, part: usize| -> Result<Direction> {
             let path = self.folder.join(note.part_path(&target.name, part));
             let set = GradSet::read(&path)?;
             let same_names = set.tensors.keys().eq(self.manifest.parameter_names.iter());
-            if set.provenance.checkpoint != note.fingerprint || !same_names {
-                let message = "expected a gradient of the manifest's checkpoint and parameters, found another";
-                return Err(Error::bad(message).in_file(&path));
+            let fits = |(name, own): (&String, &SiteValues)| {
+                stored.get(name.as_str()).is_some_and(|(shape, _)| **shape == own.shape)
+            };
+            let of_part = set.evidence.items == target.parts[part] as u64;
+            if set.provenance.checkpoint != note.fingerprint || !same_names || !of_part || !set.tensors.iter().all(fits)
+            {
+                let message = "expected a gradient of the manifest's checkpoint, items and parameters, found another";
+                return Err(Error::bad(message).in_file(&path).help("build the feedback set anew"));
             }
             Ok(set.tensors)
         };

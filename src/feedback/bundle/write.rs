@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use super::choose::Chosen;
-use super::gradients::{PartGradients, part_of};
+use super::gradients::{PartGradients, dot, part_of};
 use super::manifest::{
     CheckpointNote, FORMAT, FileNote, ItemLine, LOSS, Manifest, SIGN, SplitNote, SuiteNote, TargetAt, TargetNote,
 };
+use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::feedback::Direction;
 use crate::feedback::gradset::{Evidence, GradSet, Kind, Precision, Provenance};
@@ -40,6 +41,7 @@ pub fn write(
         let error = Error::bad("expected a name that is free, found a folder").in_file(folder);
         return Err(error.help("remove it first, or name another"));
     }
+    no_zeros(chosen, checkpoints)?;
     names_differ("targets", chosen.targets.iter().map(|target| target.name.as_str()))?;
     names_differ("checkpoints", checkpoints.iter().map(|checkpoint| checkpoint.note.name.as_str()))?;
     let mut manifest = Manifest {
@@ -70,8 +72,14 @@ pub fn write(
         for checkpoint in checkpoints {
             noted.extend(write_sets(partial, chosen, checkpoint)?);
         }
-        manifest.files = noted.into_iter().map(|path| file_note(partial, path)).collect::<Result<_>>()?;
         more(partial)?;
+        for checkpoint in &manifest.checkpoints {
+            let store = checkpoint.store_path();
+            if partial.join(&store).exists() {
+                noted.extend(files_in(&partial.join(&store))?.into_iter().map(|name| format!("{store}/{name}")));
+            }
+        }
+        manifest.files = noted.into_iter().map(|path| file_note(partial, path)).collect::<Result<_>>()?;
         let text = serde_json::to_string_pretty(&manifest).map_err(|e| Error::internal(format!("manifest: {e}")))?;
         files::write_atomic(&partial.join("manifest.json"), format!("{text}\n").as_bytes())
     })?;
@@ -144,6 +152,37 @@ fn write_sets(partial: &Path, chosen: &Chosen, checkpoint: &AtCheckpoint) -> Res
         write(note.set_path(&target.name), target.name.clone(), evidence, gradients.mean(), Precision::Bf16)?;
     }
     Ok(paths)
+}
+
+/// Names of the files of a folder, sorted; none that is hidden.
+fn files_in(folder: &Path) -> Result<Vec<String>> {
+    let failed = |e: std::io::Error| Error::io("list", folder, &e);
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
+    }
+    names.retain(|name| !name.starts_with('.'));
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// A target whose gradient is zero says nothing of any document.
+fn no_zeros(chosen: &Chosen, checkpoints: &[AtCheckpoint]) -> Result<()> {
+    let mut problems = Vec::new();
+    for at in checkpoints {
+        for (target, gradients) in chosen.targets.iter().zip(&at.gradients) {
+            let mean = gradients.mean();
+            let norm = dot(&mean, &mean);
+            if !(norm > 0.0 && norm.is_finite()) {
+                let message =
+                    format!("expected a gradient that is finite and not zero, found one of squared norm {norm}");
+                let place = format!("target {}, checkpoint {}", target.name, at.note.name);
+                let help = "name parameters that the loss depends on (--params), or another checkpoint";
+                problems.push(Diagnostic::new(message).at(place).help(help));
+            }
+        }
+    }
+    Error::check(problems)
 }
 
 fn file_note(folder: &Path, path: String) -> Result<FileNote> {

@@ -84,7 +84,7 @@ impl State {
         companions: &Companions,
         (precision, optimizer): (Precision, Option<&AdamW>),
     ) -> Result<()> {
-        whole_folder(folder, |partial| {
+        files::whole_folder(folder, |partial| {
             let mut config = companions.config.clone();
             config.insert("torch_dtype".to_owned(), json!(precision.name()));
             write_json(&partial.join("config.json"), &Value::Object(config))?;
@@ -99,10 +99,12 @@ impl State {
         files::create_folder(states)?;
         let own = self.progress.step;
         let folder = states.join(own.to_string());
-        whole_folder(&folder, |partial| self.write_numbers(partial, shapes, Precision::Float32, Some(optimizer)))?;
+        files::whole_folder(&folder, |partial| {
+            self.write_numbers(partial, shapes, Precision::Float32, Some(optimizer))
+        })?;
         let mut earlier = kept_steps(states)?;
         earlier.retain(|step| *step != own);
-        earlier.into_iter().try_for_each(|step| remove(&states.join(step.to_string())))
+        earlier.into_iter().try_for_each(|step| files::remove_folder(&states.join(step.to_string())))
     }
 
     /// The last state that was kept, if there is one.
@@ -187,17 +189,6 @@ impl State {
 
 const KINDS: [&str; 2] = ["exp_avg", "exp_avg_sq"];
 
-/// Fills a neighbour of the folder, then puts it in its place.
-fn whole_folder(folder: &Path, fill: impl FnOnce(&Path) -> Result<()>) -> Result<()> {
-    let name = folder.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let partial = folder.with_file_name(format!(".{name}.partial"));
-    remove(&partial)?;
-    files::create_folder(&partial)?;
-    fill(&partial)?;
-    remove(folder)?;
-    std::fs::rename(&partial, folder).map_err(|e| Error::io("write", folder, &e))
-}
-
 /// Steps of the states in a folder.
 fn kept_steps(states: &Path) -> Result<Vec<u64>> {
     let failed = |e: std::io::Error| Error::io("list", states, &e);
@@ -205,13 +196,6 @@ fn kept_steps(states: &Path) -> Result<Vec<u64>> {
     let name = |entry: std::io::Result<std::fs::DirEntry>| Ok(entry.map_err(failed)?.file_name());
     let names: Vec<_> = entries.map(name).collect::<Result<_>>()?;
     Ok(names.iter().filter_map(|name| name.to_str()?.parse().ok()).collect())
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    match std::fs::remove_dir_all(folder) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("remove", folder, &e)),
-        _ => Ok(()),
-    }
 }
 
 fn write_json(path: &Path, value: &Value) -> Result<()> {
