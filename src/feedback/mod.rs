@@ -5,6 +5,8 @@
 //!                                     └─► whole gradients ─► gradset: means, Fisher, low rank, by parameter name
 //! documents ─► one reverse pass a batch ─► Directions: inner products of their gradients with those of targets
 //!     └─► value: what each document is worth to each target ─► mix: new shares and copies ─► trainers: their files
+//! suite ─► bundle: feedback items and their gradients on disk ─► pass: documents along them ─► value
+//!     └─► sealed items ─► probe: does one step do what was foretold?  check: does the new mixture?
 //! items ─► split: feedback or sealed, for ever;  geometry: whose gradients agree;  targets: soft targets of tokens
 //! optimizer state ─► moments ─► precondition
 //! ```
