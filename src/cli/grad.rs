@@ -347,7 +347,10 @@ fn gather<K: Reverse>(
     if gathered.is_err() {
         writer.flush()?;
     }
-    gathered
+    gathered.map_err(|error| match error.kind() {
+        ErrorKind::Incomplete => error.help("run the same command again to go on"),
+        _ => error,
+    })
 }
 
 /// What the rows are gradients of, a line each.

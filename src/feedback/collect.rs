@@ -47,7 +47,7 @@ pub fn collect<K: Reverse>(
     how: Collect,
     sink: &mut dyn FnMut(&Gathered<'_>) -> Result<()>,
 ) -> Result<()> {
-    let gathered = each_batch(
+    each_batch(
         targets,
         done,
         how,
@@ -56,11 +56,7 @@ pub fn collect<K: Reverse>(
             Ok((first, projected))
         },
         &mut |(first, projected)| sink(&Gathered { first, values: &projected.values, losses: &projected.losses }),
-    );
-    gathered.map_err(|error| match error.kind() {
-        ErrorKind::Incomplete => error.help("run the same command again to go on"),
-        _ => error,
-    })
+    )
 }
 
 /// Works through the targets from `done` on, batch after batch: what a batch gives is handed on at once.

@@ -177,6 +177,10 @@ impl Work<'_> {
             values.extend_from_slice(batch.values);
             losses.extend_from_slice(batch.losses);
             Ok(())
+        })
+        .map_err(|error| match error.kind() {
+            ErrorKind::Incomplete => error.help("nothing was written"),
+            _ => error,
         })?;
         Ok(Some(Projected { note: note.clone(), header, values, losses }))
     }

@@ -12,7 +12,7 @@ use crate::ckpt::CheckpointRef;
 use crate::cli::args::FeedbackValueArguments;
 use crate::cli::run::stop_when_interrupted;
 use crate::cli::{grad, print, printable, progress};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::feedback::bundle::{Bundle, gram_and_mean};
 use crate::feedback::mix::{CopyRule, DocumentCopies, DocumentValue};
 use crate::feedback::split::OwnFields;
@@ -168,7 +168,7 @@ impl Passes {
         let bar = progress::items_bar(self.targets.len(), 0, arguments.quiet);
         let (mut done, mut losses) = (0, Vec::with_capacity(self.targets.len()));
         let by_document = &mut self.at;
-        compared.documents(&self.targets, how, &mut |batch| {
+        let passed = compared.documents(&self.targets, how, &mut |batch| {
             for (loss, numbers) in batch {
                 losses.push(loss);
                 by_document[done].push(numbers);
@@ -176,6 +176,10 @@ impl Passes {
             }
             bar.set_position(done as u64);
             Ok(())
+        });
+        passed.map_err(|error| match error.kind() {
+            ErrorKind::Incomplete => error.help("nothing was written; --sample asks for fewer documents"),
+            _ => error,
         })?;
         bar.finish_and_clear();
         self.losses = losses;
