@@ -7,6 +7,7 @@ mod mix;
 mod probe;
 mod sealed;
 mod value;
+mod value_report;
 
 use std::path::{Path, PathBuf};
 

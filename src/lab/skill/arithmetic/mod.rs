@@ -32,11 +32,12 @@ const SUMS_A_DOCUMENT: usize = 9;
 
 const PROBLEMS_TOML: &str = r#"schema = "veval.task/1"
 name = "arithmetic"
-version = "1"
+version = "2"
 kind = "generation"
-about = "Word problems of one or two steps; the answer follows ####."
+about = "Word problems of one or two steps, worked out; the answer follows ####."
 prompt = "Question: {{ question }}\nAnswer:"
-target = "answer"
+target = "{{ worked[1:] }}\n#### {{ answer }}"
+match = { delete = ['(?s).*#### '] }
 stop = ["\n\n", "Question:"]
 max_tokens = 48
 filters = [{ name = "after_hashes", steps = [{ op = "regex", pattern = '#### (-?[0-9]+)' }, { op = "take_first" }] }]
