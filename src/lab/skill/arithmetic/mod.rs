@@ -36,7 +36,7 @@ version = "2"
 kind = "generation"
 about = "Word problems of one or two steps, worked out; the answer follows ####."
 prompt = "Question: {{ question }}\nAnswer:"
-target = "{{ worked[1:] }}\n#### {{ answer }}"
+target = "worked[1:] ~ '\n#### ' ~ answer"
 match = { delete = ['(?s).*#### '] }
 stop = ["\n\n", "Question:"]
 max_tokens = 48
