@@ -74,6 +74,10 @@ fn a_feedback_set_is_the_same_each_time_and_holds_no_sealed_item() {
     assert!(own.iter().zip(&control).all(|(a, b)| a.0 == b.0));
     assert!(own.iter().zip(&control).all(|(a, b)| a.1 != b.1));
 
+    // Of parameters that are no linear maps there is nothing to project.
+    built(&bench, "norms", &["--n", "4", "--params", "model.norm.weight"]);
+    assert!(bench.path("norms/gradsets").exists() && !bench.path("norms/grads").exists());
+
     let again =
         bench.veval(&["feedback", "build", &path("suites/quickstart.toml"), &path("data/lab/midrun"), "--out", "fb"]);
     assert!(again.code == 2 && again.err.contains("free"), "{}", again.err);

@@ -21,7 +21,7 @@ use crate::feedback::{Collect, Parameters, Projection, Projector, Scale, Signs, 
 use crate::kernels::cpu::Cpu;
 use crate::kernels::tape::Tape;
 use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
-use crate::model::Predicted;
+use crate::model::{Place, Predicted, Source};
 use crate::run::{Selection, prepare};
 use crate::text::Tokenizer;
 
@@ -164,10 +164,14 @@ impl Work<'_> {
         names: &BTreeSet<String>,
     ) -> Result<Option<Projected>> {
         let projection = Projection { dim: self.arguments.proj_dim, scale: Scale::Jl, signs: Signs::Pcg64 };
-        let projector = Projector::new(model.decoder(), |name| names.contains(name), projection)?;
-        if projector.modules().is_empty() {
+        let leaves = model.decoder().leaves();
+        let is_projected = |(number, source): (usize, &Source)| {
+            names.contains(&source.name) && source.is_linear_map() && matches!(leaves.place(number), Place::Block(_))
+        };
+        if !leaves.sources().iter().enumerate().any(is_projected) {
             return Ok(None);
         }
+        let projector = Projector::new(model.decoder(), |name| names.contains(name), projection)?;
         let items: Vec<Target> = chosen.targets.iter().flat_map(|target| target.feedback.clone()).collect();
         let header = grad::header(&projector, projection, Element::F16, Normalizer::None, true, model);
         let (mut values, mut losses) = (Vec::new(), Vec::new());
