@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
-use super::args::{GradArguments, GradCollectArguments, GradItems, GradSetArguments, Grads, PrecisionName, SetName};
+use super::args::{
+    Cost, GradArguments, GradCollectArguments, GradItems, GradSetArguments, Grads, PrecisionName, SetName,
+};
 use super::data::here;
 use super::run::{read, stop_when_interrupted};
 use super::{grad_store, print, progress};
+use crate::ckpt::Address;
 use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
@@ -70,9 +73,7 @@ fn open(of: &GradItems) -> Result<Opened> {
     } else {
         Items::Suite(suite_items(of, threads)?)
     };
-    let options =
-        LocalOptions { batch_tokens: of.cost.batch_tokens, max_memory: of.cost.max_memory, ..LocalOptions::default() };
-    let model = Local::open(here(&of.checkpoint)?, Tape::new(cpu(threads)?), &options)?;
+    let model = open_model(here(&of.checkpoint)?, &of.cost)?;
     let longest = model.info().max_length;
     let targets = match items {
         Items::Documents(documents) => document_targets(&documents, model.tokenizer(), longest)?,
@@ -87,6 +88,13 @@ fn open(of: &GradItems) -> Result<Opened> {
     };
     let names = of.parameters.of(model.decoder().leaves())?;
     Ok(Opened { model, targets, names })
+}
+
+/// A checkpoint on kernels that record.
+pub(super) fn open_model(checkpoint: Address, cost: &Cost) -> Result<Local<Tape<Cpu>>> {
+    let options =
+        LocalOptions { batch_tokens: cost.batch_tokens, max_memory: cost.max_memory, ..LocalOptions::default() };
+    Local::open(checkpoint, Tape::new(cpu(cost.threads.count())?), &options)
 }
 
 /// What gradients are taken of.

@@ -23,12 +23,14 @@ pub struct Selection {
 }
 
 /// A suite with its items.
+#[derive(Clone)]
 pub struct Prepared {
     pub suite: String,
     pub suite_fingerprint: String,
     pub tasks: Vec<PreparedTask>,
 }
 
+#[derive(Clone)]
 pub struct PreparedTask {
     pub task: Task,
     pub items: Vec<Item>,

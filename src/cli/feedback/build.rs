@@ -20,7 +20,7 @@ use crate::feedback::store::{Element, GradRow, GradWriter, Header, Normalizer};
 use crate::feedback::{Collect, Parameters, Projection, Projector, Scale, Signs, Target, collect};
 use crate::kernels::cpu::Cpu;
 use crate::kernels::tape::Tape;
-use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
+use crate::lm::{LanguageModel, Local};
 use crate::model::{Place, Predicted, Source};
 use crate::run::{Selection, prepare};
 use crate::text::Tokenizer;
@@ -51,7 +51,7 @@ pub(super) fn build(arguments: &FeedbackBuildArguments) -> Result<()> {
     for checkpoint in &named {
         let selection = Selection { tasks: Vec::new(), limit: None, data_dir: arguments.data_dir.clone() };
         let prepared = || prepare(&suite, &selection, threads);
-        let model = open(checkpoint, arguments)?;
+        let model = grad::open_model(checkpoint.address.clone(), &arguments.cost)?;
         work.choose(&model, prepared)?;
         let (at, store) = work.at(checkpoint, &model)?;
         found.push(at);
@@ -76,13 +76,6 @@ pub(super) fn build(arguments: &FeedbackBuildArguments) -> Result<()> {
     )?;
     progress::peak_memory(arguments.quiet);
     print(&printable(&summary(&arguments.out, &manifest)))
-}
-
-fn open(checkpoint: &CheckpointRef, arguments: &FeedbackBuildArguments) -> Result<Local<Tape<Cpu>>> {
-    let cost = &arguments.cost;
-    let options =
-        LocalOptions { batch_tokens: cost.batch_tokens, max_memory: cost.max_memory, ..LocalOptions::default() };
-    Local::open(checkpoint.address.clone(), Tape::new(cpu(cost.threads.count())?), &options)
 }
 
 /// What is the same at every checkpoint, once the first is there.

@@ -13,7 +13,7 @@ use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::feedback::Direction;
-use crate::feedback::bundle::{Bundle, gram_and_mean};
+use crate::feedback::bundle::{Bundle, mean};
 use crate::feedback::probe::{
     AdamState, Change, Company, Cut, Interval, LinearRange, Probe, ProbeBatch, Relation, Steps, Tokens, batches,
     linear_range,
@@ -109,7 +109,7 @@ pub(super) fn probe(arguments: &FeedbackProbeArguments) -> Result<()> {
 fn mean_direction(bundle: &Bundle, parts: &[Vec<Direction>]) -> Direction {
     let mut direction = Direction::new();
     for (parts, note) in parts.iter().zip(&bundle.manifest.targets) {
-        for (name, own) in gram_and_mean(parts, &note.parts).1 {
+        for (name, own) in mean(parts, &note.parts) {
             let to = direction
                 .entry(name)
                 .or_insert_with(|| SiteValues { shape: own.shape.clone(), values: vec![0.0; own.values.len()] });

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::cli::run::read;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
-use crate::feedback::bundle::{Bundle, Chosen, Wish, choose};
+use crate::feedback::bundle::{Bundle, Chosen, ItemLine, Wish, choose};
 use crate::run::{Prepared, Selection, prepare};
 use crate::text::Tokenizer;
 
@@ -44,7 +44,7 @@ pub(super) fn items_of(
     let tasks = bundle.manifest.targets.iter().map(|target| target.name.clone()).collect();
     let wish = Wish { tasks, items: usize::MAX, others };
     let mut prepared = prepare(&suite, &selection, threads)?;
-    let mut chosen = choose(prepare(&suite, &selection, threads)?, data_dir, &wish, tokenizer, longest)?;
+    let mut chosen = choose(prepared.clone(), data_dir, &wish, tokenizer, longest)?;
     // In the order of the set; tasks that are no targets come behind.
     let place = |name: &str| bundle.manifest.targets.iter().position(|target| target.name == name);
     chosen.targets.sort_by_key(|target| place(&target.name).unwrap_or(usize::MAX));
@@ -53,7 +53,7 @@ pub(super) fn items_of(
         target.is_some_and(|target| target.feedback.iter().any(|item| item.id == id))
     };
     let strangers = bundle.items()?.into_iter().filter(|item| !lets_go(&item.task, &item.id));
-    let problem = |item: crate::feedback::bundle::ItemLine| {
+    let problem = |item: ItemLine| {
         Diagnostic::new("expected an item that the suite's split lets go, found one that it does not")
             .at(format!("task {}, item {}", item.task, item.id))
             .help("the data changed; build the feedback set anew")

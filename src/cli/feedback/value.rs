@@ -11,7 +11,7 @@ use crate::cli::args::FeedbackValueArguments;
 use crate::cli::run::stop_when_interrupted;
 use crate::cli::{grad, print, printable, progress};
 use crate::error::{Error, ErrorKind, Result};
-use crate::feedback::bundle::{Bundle, gram_and_mean};
+use crate::feedback::bundle::{Bundle, gram};
 use crate::feedback::mix::{CopyRule, DocumentCopies, DocumentValue};
 use crate::feedback::split::OwnFields;
 use crate::feedback::value::{
@@ -19,11 +19,9 @@ use crate::feedback::value::{
     WordCounts, write_lines,
 };
 use crate::feedback::{Collect, Compared, Target, scaling};
-use crate::kernels::cpu::Cpu;
-use crate::kernels::tape::Tape;
 use crate::lab::corpus::CorpusDocument;
 use crate::lab::train::DocumentName;
-use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
+use crate::lm::LanguageModel;
 use crate::model::Predicted;
 use crate::util::files;
 use crate::util::hash::seed_from;
@@ -145,7 +143,7 @@ impl Passes {
         number: usize,
         documents: &[CorpusDocument],
     ) -> Result<()> {
-        let model = open(arguments, checkpoint)?;
+        let model = grad::open_model(checkpoint.address.clone(), &arguments.cost)?;
         let at = bundle.at(model.info(), model.tokenizer())?;
         let parts = bundle.parts(at, model.decoder().leaves())?;
         let names: BTreeSet<String> = bundle.manifest.parameter_names.iter().cloned().collect();
@@ -180,18 +178,10 @@ impl Passes {
         })?;
         bar.finish_and_clear();
         self.losses = losses;
-        let notes = bundle.manifest.targets.iter();
-        self.grams.push(parts.iter().zip(notes).map(|(parts, note)| gram_and_mean(parts, &note.parts).0).collect());
+        self.grams.push(parts.iter().map(|parts| gram(parts)).collect());
         self.steps.push(checkpoint.step.unwrap_or(number as u64));
         Ok(())
     }
-}
-
-fn open(arguments: &FeedbackValueArguments, checkpoint: &CheckpointRef) -> Result<Local<Tape<Cpu>>> {
-    let cost = &arguments.cost;
-    let options =
-        LocalOptions { batch_tokens: cost.batch_tokens, max_memory: cost.max_memory, ..LocalOptions::default() };
-    Local::open(checkpoint.address.clone(), Tape::new(cpu(cost.threads.count())?), &options)
 }
 
 fn setup(bundle: &Bundle, all: &Passes, arguments: &FeedbackValueArguments) -> Setup {
@@ -216,7 +206,7 @@ fn reference_losses(
     targets: &[Target],
 ) -> Result<Vec<f64>> {
     let checkpoint = one_checkpoint(path, arguments.quiet)?;
-    let model = open(arguments, &checkpoint)?;
+    let model = grad::open_model(checkpoint.address, &arguments.cost)?;
     if model.tokenizer().fingerprint() != bundle.manifest.tokenizer {
         let message = "expected a reference with the tokenizer of the feedback set, found another";
         return Err(Error::bad(message).in_file(model.tokenizer().path()));

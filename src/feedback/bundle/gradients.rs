@@ -102,7 +102,7 @@ impl PartGradients {
 }
 
 /// Mean of parts by their items.
-pub(super) fn mean(parts: &[Direction], items: &[usize]) -> Direction {
+pub fn mean(parts: &[Direction], items: &[usize]) -> Direction {
     let total: usize = items.iter().sum();
     let mut sum = Direction::new();
     for (part, count) in parts.iter().zip(items) {
@@ -117,7 +117,8 @@ pub(super) fn mean(parts: &[Direction], items: &[usize]) -> Direction {
     sum
 }
 
-pub(super) fn gram(parts: &[Direction]) -> Vec<f64> {
+/// `<g_k, g_l>` of parts, `[parts, parts]`.
+pub fn gram(parts: &[Direction]) -> Vec<f64> {
     parts.iter().flat_map(|one| parts.iter().map(move |other| dot(one, other))).collect()
 }
 

@@ -27,9 +27,9 @@ mod write;
 
 pub use choose::{Chosen, ChosenTarget, Wish, choose};
 pub use declare::{Declarations, declared};
-pub use gradients::{PartGradients, dot, part_gradients};
+pub use gradients::{PartGradients, dot, gram, mean, part_gradients};
 pub use manifest::{
     CheckpointNote, FORMAT, FileNote, ItemLine, LOSS, Manifest, SplitNote, SuiteNote, TargetAt, TargetNote,
 };
-pub use open::{At, Bundle, gram_and_mean};
+pub use open::{At, Bundle};
 pub use write::{AtCheckpoint, write};

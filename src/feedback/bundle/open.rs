@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use super::gradients::{gram, mean};
 use super::manifest::{CheckpointNote, FORMAT, FileNote, ItemLine, LOSS, Manifest, SIGN, TargetNote};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
@@ -168,9 +167,4 @@ impl Bundle {
         };
         text.lines().enumerate().map(line).collect()
     }
-}
-
-/// `<g_k, g_l>` of parts, and their mean by items.
-pub fn gram_and_mean(parts: &[Direction], items: &[usize]) -> (Vec<f64>, Direction) {
-    (gram(parts), mean(parts, items))
 }
