@@ -120,6 +120,9 @@ pub(in crate::cli) struct FeedbackValueArguments {
     /// How far copies follow values: a document one standard deviation above its source's mean is expected exp(S) times
     #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = positive)]
     pub copy_strength: f64,
+    /// Sealed items of each target that are put among the documents, to see whether they come first; they are in no file
+    #[arg(long, value_name = "N", default_value_t = 16)]
+    pub planted: usize,
     /// Seed of the whole numbers of copies
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub copy_seed: u64,

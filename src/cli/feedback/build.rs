@@ -38,17 +38,24 @@ struct Projected {
 }
 
 pub(super) fn build(arguments: &FeedbackBuildArguments) -> Result<()> {
+    let named = all_checkpoints(&arguments.checkpoints, arguments.quiet)?;
+    let manifest = make(arguments, &named)?;
+    progress::peak_memory(arguments.quiet);
+    print(&printable(&summary(&arguments.out, &manifest)))
+}
+
+/// A feedback set of some checkpoints, written to the folder `out`.
+pub(super) fn make(arguments: &FeedbackBuildArguments, named: &[CheckpointRef]) -> Result<Manifest> {
     if arguments.out.exists() {
         let error = Error::bad("expected a name that is free, found a folder").in_file(&arguments.out);
         return Err(error.help("remove it first, or name another"));
     }
     let threads = arguments.cost.threads.count();
     let suite = read(&arguments.suite)?;
-    let named = all_checkpoints(&arguments.checkpoints, arguments.quiet)?;
     let mut work = Work { arguments, chosen: None, tokenizer: None, names: Vec::new() };
     let (mut found, mut projected) = (Vec::new(), Vec::new());
     stop_when_interrupted()?;
-    for checkpoint in &named {
+    for checkpoint in named {
         let selection = Selection { tasks: Vec::new(), limit: None, data_dir: arguments.data_dir.clone() };
         let prepared = || prepare(&suite, &selection, threads);
         let model = grad::open_model(checkpoint.address.clone(), &arguments.cost)?;
@@ -66,16 +73,14 @@ pub(super) fn build(arguments: &FeedbackBuildArguments) -> Result<()> {
         path_hint: arguments.suite.to_string_lossy().into_owned(),
     };
     let items: Vec<&Target> = chosen.targets.iter().flat_map(|target| &target.feedback).collect();
-    let manifest = write(
+    write(
         &arguments.out,
         (note, tokenizer, (arguments.parameters.to_string(), work.names.clone())),
         chosen,
         arguments.shuffle_answers,
         &found,
         &mut |partial| projected.iter().try_for_each(|own| write_store(partial, own, &items)),
-    )?;
-    progress::peak_memory(arguments.quiet);
-    print(&printable(&summary(&arguments.out, &manifest)))
+    )
 }
 
 /// What is the same at every checkpoint, once the first is there.

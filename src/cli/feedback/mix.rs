@@ -12,16 +12,20 @@ use crate::cli::{print, printable};
 use crate::data::read_rows;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
-use crate::feedback::mix::{MixedStage, Rule, Run, SourceValue, StageUpdate, update};
+use crate::feedback::mix::{Mixed, MixedStage, Rule, Run, SourceValue, StageUpdate, update};
+use crate::feedback::value::{SourceReport, ValueReport};
 use crate::lab::train::MixtureFile;
-use crate::util::files;
 
 /// After this many bad rows the rest is not looked at.
 const MOST_PROBLEMS: usize = 20;
-const MOST_REPORT_BYTES: u64 = 64 << 20;
-const REPORT_SCHEMA: &str = "veval.value_report/1";
 
 pub(super) fn mix(arguments: &MixArguments) -> Result<()> {
+    let mixed = make(arguments)?;
+    print(&mixed.stages.iter().map(stage_text).collect::<String>())
+}
+
+/// The next mixture, written to the file `out`.
+pub(super) fn make(arguments: &MixArguments) -> Result<Mixed> {
     if arguments.out.exists() {
         let error = Error::bad("expected a name that is free, found a file").in_file(&arguments.out);
         return Err(error.help("remove it first, or name another"));
@@ -40,54 +44,25 @@ pub(super) fn mix(arguments: &MixArguments) -> Result<()> {
         Rule { limit: arguments.limit, floor: arguments.floor, max_repeat: arguments.max_repeat, seed: arguments.seed };
     let mixed = update(&previous, run, &[stage], rule)?;
     mixed.file.write(&arguments.out)?;
-    print(&mixed.stages.iter().map(stage_text).collect::<String>())
-}
-
-/// What is read of the report that `veval feedback value` writes beside its values.
-#[derive(Deserialize)]
-struct Report {
-    schema: String,
-    sources: Vec<Reported>,
-}
-
-#[derive(Deserialize)]
-struct Reported {
-    source: String,
-    combined: Estimate,
-    targets: BTreeMap<String, Estimate>,
-}
-
-#[derive(Deserialize, Clone, Copy)]
-struct Estimate {
-    value: f64,
-    standard_error: Option<f64>,
+    Ok(mixed)
 }
 
 /// Values by source with the errors of the feedback items in them, which documents alone do not show.
 fn reported_values(path: &Path, target: Option<&str>) -> Result<BTreeMap<String, SourceValue>> {
-    let bad = |message: String| {
-        Error::bad(message)
-            .in_file(path)
-            .help("`veval feedback value` writes it; without it, errors are those of documents")
-    };
-    let report: Report = serde_json::from_str(&files::read_text(path, MOST_REPORT_BYTES)?)
-        .map_err(|e| bad(format!("expected the report of values: {e}")))?;
-    if report.schema != REPORT_SCHEMA {
-        return Err(bad(format!("expected the schema {REPORT_SCHEMA}, found {}", report.schema)));
-    }
-    let value = |own: Reported| -> Result<(String, SourceValue)> {
-        let estimate = match target {
+    let value = |own: SourceReport| -> Result<(String, SourceValue)> {
+        let worth = match target {
             None => Some(own.combined),
             Some(target) => own.targets.get(target).copied(),
         };
-        let estimate = estimate.ok_or_else(|| {
+        let worth = worth.ok_or_else(|| {
             let known: Vec<&str> = own.targets.keys().map(String::as_str).collect();
-            bad(format!("expected one of the targets {}, found {}", known.join(", "), target.unwrap_or_default()))
+            let found = target.unwrap_or_default();
+            Error::bad(format!("expected one of the targets {}, found {found}", known.join(", "))).in_file(path)
         })?;
-        let error = estimate.standard_error.unwrap_or(f64::INFINITY);
-        Ok((own.source, SourceValue { value: estimate.value, error }))
+        let error = worth.standard_error.unwrap_or(f64::INFINITY);
+        Ok((own.source, SourceValue { value: worth.value, error }))
     };
-    report.sources.into_iter().map(value).collect()
+    ValueReport::read(path)?.sources.into_iter().map(value).collect()
 }
 
 /// What is read of a document's values; other columns are passed over.

@@ -4,6 +4,7 @@ mod build;
 mod check;
 mod export;
 mod mix;
+mod passes;
 mod probe;
 mod sealed;
 mod value;

@@ -3,22 +3,20 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::sealed::items_of;
-use super::value_report::{Report, text};
+use super::passes::{Passes, PlantedItem};
+use super::value_report::text;
 use super::{all_checkpoints, one_checkpoint};
 use crate::ckpt::CheckpointRef;
 use crate::cli::args::FeedbackValueArguments;
 use crate::cli::run::stop_when_interrupted;
 use crate::cli::{grad, print, printable, progress};
-use crate::error::{Error, ErrorKind, Result};
-use crate::feedback::bundle::{Bundle, gram};
+use crate::error::{Error, Result};
+use crate::feedback::Target;
+use crate::feedback::bundle::Bundle;
 use crate::feedback::mix::{CopyRule, DocumentCopies, DocumentValue};
-use crate::feedback::split::OwnFields;
 use crate::feedback::value::{
-    Checkpoint, Document, DocumentAt, Measure, Place, Setup, Target as ValueTarget, ValueRow, ValueTable, Values,
-    WordCounts, write_lines,
+    Document, Measure, Place, Planted, Setup, ValueReport, ValueRow, ValueTable, Values, WordCounts, Words, write_lines,
 };
-use crate::feedback::{Collect, Compared, Target, scaling};
 use crate::lab::corpus::CorpusDocument;
 use crate::lab::train::DocumentName;
 use crate::lm::LanguageModel;
@@ -28,46 +26,45 @@ use crate::util::hash::seed_from;
 
 /// Tokens of a pass of the reference, which has no gradients.
 const REFERENCE_AT_ONCE: usize = 2048;
+/// The source of planted items, which are in no file.
+const PLANTED: &str = "planted";
 
 pub(super) fn value(arguments: &FeedbackValueArguments) -> Result<()> {
+    let named = all_checkpoints(&arguments.checkpoints, arguments.quiet)?;
+    let report = make(arguments, &named)?;
+    progress::peak_memory(arguments.quiet);
+    print(&printable(&text(&arguments.out, &report)))
+}
+
+/// Values of all documents, written to the folder `out`.
+pub(super) fn make(arguments: &FeedbackValueArguments, named: &[CheckpointRef]) -> Result<ValueReport> {
     if arguments.out.exists() {
         let error = Error::bad("expected a name that is free, found a folder").in_file(&arguments.out);
         return Err(error.help("remove it first, or name another"));
     }
     let bundle = Bundle::open(&arguments.bundle)?;
-    let named = all_checkpoints(&arguments.checkpoints, arguments.quiet)?;
     if !arguments.moments.is_empty() && arguments.moments.len() != named.len() {
         let (wanted, found) = (named.len(), arguments.moments.len());
         return Err(Error::bad(format!("expected moments of each of {wanted} checkpoints, found {found}")));
     }
     let documents = sampled(grad::documents(&arguments.stream, &arguments.sources, None)?, arguments.sample);
     stop_when_interrupted()?;
-    let mut all = Passes { at: vec![Vec::new(); documents.len()], ..Passes::default() };
+    let mut all = Passes::default();
     for (number, checkpoint) in named.iter().enumerate() {
         all.run(arguments, &bundle, checkpoint, number, &documents)?;
     }
     let reference = arguments.reference.as_deref().map(|path| reference_losses(arguments, path, &bundle, &all.targets));
     let reference = reference.transpose()?;
-    let setup = setup(&bundle, &all, arguments);
-    let mut table = ValueTable::new(setup)?;
-    let mut at = std::mem::take(&mut all.at).into_iter();
-    for (number, (document, target)) in documents.iter().zip(&all.targets).enumerate() {
-        table.push(&Document {
-            id: document.id.clone(),
-            source: document.source.clone(),
-            place: Place::default(),
-            tokens: target.tokens.len() as u32,
-            loss_tokens: (target.tokens.len() - target.start) as u32,
-            loss: all.losses[number],
-            loss_ref: reference.as_ref().map(|losses| losses[number]),
-            at: at.next().unwrap_or_default(),
-        })?;
-    }
-    let values = table.finish()?;
-    let overlap = overlap(&bundle, &documents)?;
-    let sources = values.by_source();
-    let mut report = Report::of(&values, &overlap, &sources);
-    report.show_sealed = all.shows_sealed.iter().filter(|shows| **shows).count();
+    let measure = if arguments.moments.is_empty() { Measure::Gradient } else { Measure::Step };
+    let setup = all.setup(&bundle, measure);
+    let values = table(&setup, &mut all, reference.as_deref(), &documents)?.finish()?;
+    let (words, planted_words) = words(&bundle, &documents, &all.planted)?;
+    let planted = (!all.planted.is_empty()).then(|| {
+        let targets = all.planted.iter().map(|item| item.target).collect();
+        Ok::<_, Error>(Planted { table: planted_table(&setup, &mut all, &documents)?, targets, words: planted_words })
+    });
+    let like_sealed = all.shows_sealed.iter().filter(|shows| **shows).count();
+    let report = ValueReport::new(&values, &words, planted.transpose()?.as_ref(), like_sealed)?;
     let mut copies = copies(&values, arguments)?;
     for number in (0..values.len()).filter(|number| all.shows_sealed[*number]) {
         (copies.expected[number], copies.whole[number]) = (0.0, 0);
@@ -86,12 +83,48 @@ pub(super) fn value(arguments: &FeedbackValueArguments) -> Result<()> {
         #[cfg(feature = "parquet")]
         crate::feedback::value::write_parquet(&partial.join("values.parquet"), rows())?;
         files::write_atomic(&partial.join("repeats.bin"), &copies.repeats())?;
-        let text = serde_json::to_string_pretty(&report.json(&values, &sources));
-        let text = text.map_err(|e| Error::internal(format!("report: {e}")))?;
-        files::write_atomic(&partial.join("report.json"), format!("{text}\n").as_bytes())
+        report.write(&partial.join("report.json"))
     })?;
-    progress::peak_memory(arguments.quiet);
-    print(&printable(&text(&arguments.out, &values, &sources, &report)))
+    Ok(report)
+}
+
+/// The documents of the stream.
+fn table(
+    setup: &Setup,
+    all: &mut Passes,
+    reference: Option<&[f64]>,
+    documents: &[CorpusDocument],
+) -> Result<ValueTable> {
+    let mut table = ValueTable::new(setup.clone())?;
+    for (number, document) in documents.iter().enumerate() {
+        let named = (document.source.clone(), document.id.clone());
+        table.push(&one(all, number, named, reference.map(|losses| losses[number])))?;
+    }
+    Ok(table)
+}
+
+/// What is planted among them.
+fn planted_table(setup: &Setup, all: &mut Passes, documents: &[CorpusDocument]) -> Result<ValueTable> {
+    let mut table = ValueTable::new(setup.clone())?;
+    for number in documents.len()..all.targets.len() {
+        let named = (PLANTED.to_owned(), all.targets[number].id.clone());
+        table.push(&one(all, number, named, None))?;
+    }
+    Ok(table)
+}
+
+fn one(all: &mut Passes, number: usize, (source, id): (String, String), loss_ref: Option<f64>) -> Document {
+    let target = &all.targets[number];
+    Document {
+        id,
+        source,
+        place: Place::default(),
+        tokens: target.tokens.len() as u32,
+        loss_tokens: (target.tokens.len() - target.start) as u32,
+        loss: all.losses[number],
+        loss_ref,
+        at: std::mem::take(&mut all.at[number]),
+    }
 }
 
 /// How often each document should stand in its source.
@@ -119,85 +152,6 @@ fn sampled(documents: Vec<CorpusDocument>, sample: Option<usize>) -> Vec<CorpusD
     documents.into_iter().enumerate().filter(|(number, _)| chosen.contains(number)).map(|(_, own)| own).collect()
 }
 
-/// What the passes at all checkpoints bring.
-#[derive(Default)]
-struct Passes {
-    targets: Vec<Target>,
-    /// Whether a document has 13 words in a row of a sealed item.
-    shows_sealed: Vec<bool>,
-    /// At the last checkpoint.
-    losses: Vec<f64>,
-    /// By document and checkpoint.
-    at: Vec<Vec<DocumentAt>>,
-    /// By checkpoint and target.
-    grams: Vec<Vec<Vec<f64>>>,
-    steps: Vec<u64>,
-}
-
-impl Passes {
-    fn run(
-        &mut self,
-        arguments: &FeedbackValueArguments,
-        bundle: &Bundle,
-        checkpoint: &CheckpointRef,
-        number: usize,
-        documents: &[CorpusDocument],
-    ) -> Result<()> {
-        let model = grad::open_model(checkpoint.address.clone(), &arguments.cost)?;
-        let at = bundle.at(model.info(), model.tokenizer())?;
-        let parts = bundle.parts(at, model.decoder().leaves())?;
-        let names: BTreeSet<String> = bundle.manifest.parameter_names.iter().cloned().collect();
-        let moments = arguments.moments.get(number).map(|path| grad::open_moments(path, &model)).transpose()?;
-        let scaling = moments.map(|moments| scaling(&moments, &names)).transpose()?;
-        let compared = Compared::new(model.decoder(), &parts, scaling.as_ref())?;
-        if self.targets.is_empty() {
-            let (suite, data_dir) = (arguments.suite.as_deref(), arguments.data_dir.as_deref());
-            let encoder = (model.tokenizer(), model.info().max_length);
-            let grams =
-                items_of(bundle, suite, data_dir, encoder, (false, arguments.cost.threads.count()))?.chosen.grams;
-            let shows = |document: &CorpusDocument| grams.overlap(&OwnFields::new([("text", document.text.as_str())]));
-            self.shows_sealed = documents.iter().map(|document| shows(document).is_some()).collect();
-            self.targets = grad::document_targets(documents, model.tokenizer(), model.info().max_length)?;
-        }
-        let how = Collect { mean: true, batch_tokens: arguments.cost.batch_tokens, memory: model.memory_left() };
-        let bar = progress::items_bar(self.targets.len(), 0, arguments.quiet);
-        let (mut done, mut losses) = (0, Vec::with_capacity(self.targets.len()));
-        let by_document = &mut self.at;
-        let passed = compared.documents(&self.targets, how, &mut |batch| {
-            for (loss, numbers) in batch {
-                losses.push(loss);
-                by_document[done].push(numbers);
-                done += 1;
-            }
-            bar.set_position(done as u64);
-            Ok(())
-        });
-        passed.map_err(|error| match error.kind() {
-            ErrorKind::Incomplete => error.help("nothing was written; --sample asks for fewer documents"),
-            _ => error,
-        })?;
-        bar.finish_and_clear();
-        self.losses = losses;
-        self.grams.push(parts.iter().map(|parts| gram(parts)).collect());
-        self.steps.push(checkpoint.step.unwrap_or(number as u64));
-        Ok(())
-    }
-}
-
-fn setup(bundle: &Bundle, all: &Passes, arguments: &FeedbackValueArguments) -> Setup {
-    let target = |(number, note): (usize, &crate::feedback::bundle::TargetNote)| ValueTarget {
-        name: note.name.clone(),
-        domain: note.domain.clone(),
-        parts: note.parts.iter().map(|items| *items as f64).collect(),
-        grams: all.grams.iter().map(|grams| grams[number].clone()).collect(),
-    };
-    Setup {
-        targets: bundle.manifest.targets.iter().enumerate().map(target).collect(),
-        checkpoints: all.steps.iter().map(|&step| Checkpoint { step, weight: 1.0 }).collect(),
-        measure: if arguments.moments.is_empty() { Measure::Gradient } else { Measure::Step },
-    }
-}
-
 /// Mean losses under another checkpoint with the same tokenizer.
 fn reference_losses(
     arguments: &FeedbackValueArguments,
@@ -216,14 +170,27 @@ fn reference_losses(
     model.decoder().mean_losses(&items, REFERENCE_AT_ONCE)
 }
 
-/// What word overlap with the feedback items says of each document.
-fn overlap(bundle: &Bundle, documents: &[CorpusDocument]) -> Result<Vec<f64>> {
+/// What word overlap with the feedback items says of each document, and of what is planted.
+fn words(bundle: &Bundle, documents: &[CorpusDocument], planted: &[PlantedItem]) -> Result<(Words, Words)> {
     let mut counts = WordCounts::default();
     for document in documents {
         counts.add(&document.text);
     }
-    let items: Vec<String> =
-        bundle.items()?.into_iter().map(|item| format!("{}{}", item.context, item.answer)).collect();
-    let overlap = counts.against(items.iter().map(String::as_str));
-    Ok(documents.iter().map(|document| overlap.score(&document.text)).collect())
+    let items = bundle.items()?;
+    let (mut of_documents, mut of_planted) = (Words::default(), Words::default());
+    let against = |task: Option<&str>| {
+        let wanted = items.iter().filter(|item| task.is_none_or(|task| item.task == task));
+        let texts: Vec<String> = wanted.map(|item| format!("{}{}", item.context, item.answer)).collect();
+        let overlap = counts.clone().against(texts.iter().map(String::as_str));
+        let documents: Vec<f64> = documents.iter().map(|document| overlap.score(&document.text)).collect();
+        let planted: Vec<f64> = planted.iter().map(|item| overlap.score(&item.text)).collect();
+        (documents, planted)
+    };
+    (of_documents.all, of_planted.all) = against(None);
+    for target in &bundle.manifest.targets {
+        let (documents, planted) = against(Some(&target.name));
+        of_documents.by_target.push(documents);
+        of_planted.by_target.push(planted);
+    }
+    Ok((of_documents, of_planted))
 }

@@ -29,6 +29,7 @@ mod overlap;
 mod parquet;
 mod parts;
 mod reliability;
+mod report;
 mod row;
 mod signals;
 mod table;
@@ -40,13 +41,18 @@ mod tests;
 mod tests_planted;
 #[cfg(test)]
 mod tests_reliability;
+#[cfg(test)]
+mod tests_report;
 
 pub use groups::GroupValue;
 pub use lines::{read_lines, write_lines};
 pub use overlap::{WordCounts, WordOverlap};
 #[cfg(feature = "parquet")]
 pub use parquet::write_parquet;
-pub use reliability::{Agreement, Comparison, RESAMPLES, SplitHalf, Twin, agreement, lds, recall, spearman_brown};
+pub use reliability::{
+    Agreement, Among, Comparison, RESAMPLES, SplitHalf, Twin, agreement, lds, recall, spearman_brown,
+};
+pub use report::{Planted, SourceReport, TargetReport, ValueReport, Words, Worth};
 pub use row::ValueRow;
 pub use signals::{Checkpoint, Document, DocumentAt, Measure, Place, Setup, StepAt, Target};
 pub use table::ValueTable;

@@ -11,7 +11,7 @@ use crate::feedback::split::words;
 use crate::util::hash::seed_from;
 
 /// First pass: in how many documents each word is. A word is kept as 64 bits of its hash.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct WordCounts {
     documents: u64,
     counts: BTreeMap<u64, u32>,

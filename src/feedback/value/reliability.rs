@@ -9,9 +9,13 @@
 //! | agreement with word overlap and with random feedback | is it something else than words, and than noise? |
 //!
 //! **The test against word overlap.** Recall: planted documents are drawn again with replacement, each with whether it is
-//! among the first k by value and by overlap (the cuts stay where they are). LDS: twins are drawn again, and both rank
+//! among the first k by value and by overlap, and so are the parts of the feedback items, whose values rank all documents
+//! anew. Documents that were planted have a direction in common; a target's gradient of noise alone happens to lie along it or against it, and
+//! planted documents by themselves would be sure of what is an accident of the items. LDS: twins are drawn again, and both rank
 //! correlations computed of the same twins. The values are better if at least 97.5 % of [`RESAMPLES`] differences are above
 //! zero; otherwise the sentence says that they are not.
+
+use serde::{Deserialize, Serialize};
 
 use super::values::Values;
 use crate::diag::Diagnostic;
@@ -69,7 +73,7 @@ fn half_cosine(weights: &[f64], gram: &[f64]) -> Option<f64> {
 }
 
 /// A statistic of the values beside that of word overlap.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
     /// `recall@20`, `LDS`
     pub statistic: String,
@@ -114,12 +118,12 @@ impl Comparison {
 /// How many of the planted documents are among the first `k`, as a share of all planted ones: each with the probability
 /// that it is where equal values are in random order.
 fn hits(values: &[f64], planted: &[usize], k: usize) -> Vec<f64> {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(|a, b| b.total_cmp(a));
-    let cut = sorted[k - 1];
-    let above = sorted.partition_point(|value| *value > cut);
-    let equal = sorted[above..].partition_point(|value| *value >= cut);
-    let share = (k - above) as f64 / equal as f64;
+    let mut order = values.to_vec();
+    let (above, cut, below) = order.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+    let cut = *cut;
+    let greater = above.iter().filter(|value| **value > cut).count();
+    let equal = above.len() - greater + 1 + below.iter().filter(|value| **value >= cut).count();
+    let share = (k - greater) as f64 / equal as f64;
     let hit = |&number: &usize| {
         let value = values[number];
         if value > cut { 1.0 } else { share * f64::from(u8::from(value == cut)) }
@@ -127,11 +131,27 @@ fn hits(values: &[f64], planted: &[usize], k: usize) -> Vec<f64> {
     planted.iter().map(hit).collect()
 }
 
-/// Recall of planted documents among the first `k`, of the values and of word overlap.
+/// Documents that are known to help, among others.
+#[derive(Debug, Clone, Copy)]
+pub struct Among<'a> {
+    /// Numbers of the planted ones.
+    pub planted: &'a [usize],
+    /// How many of the first are looked at.
+    pub k: usize,
+}
+
+/// Recall of planted documents among the first `k`, of the values and of word overlap. `again`: values with the parts of the
+/// feedback items drawn again.
 ///
 /// # Errors
 /// Nothing planted; `k` of none or of more than there are; lists of other lengths; numbers that are none.
-pub fn recall(values: &[f64], overlap: &[f64], planted: &[usize], k: usize) -> Result<Comparison> {
+pub fn recall(
+    values: &[f64],
+    overlap: &[f64],
+    among: Among<'_>,
+    again: impl Fn(&mut Stream) -> Vec<f64>,
+) -> Result<Comparison> {
+    let Among { planted, k } = among;
     let mut problems = list_problems(values, overlap);
     if k == 0 || k > values.len() {
         problems.push(Diagnostic::new(format!("expected a k between 1 and {} documents, found {k}", values.len())));
@@ -144,9 +164,15 @@ pub fn recall(values: &[f64], overlap: &[f64], planted: &[usize], k: usize) -> R
         problems.push(Diagnostic::new(message));
     }
     Error::check(problems)?;
-    let (mine, theirs) = (hits(values, planted, k), hits(overlap, planted, k));
+    let theirs = hits(overlap, planted, k);
     let mean = |hits: &[f64], drawn: &[usize]| drawn.iter().map(|&at| hits[at]).sum::<f64>() / drawn.len() as f64;
-    let statistic = |drawn: &[usize]| Some((mean(&mine, drawn), mean(&theirs, drawn)));
+    let statistic = |drawn: &[usize], stream: Option<&mut Stream>| {
+        let mine = match stream {
+            None => hits(values, planted, k),
+            Some(stream) => hits(&again(stream), planted, k),
+        };
+        Some((mean(&mine, drawn), mean(&theirs, drawn)))
+    };
     let random = k as f64 / values.len() as f64;
     compared(format!("recall@{k}"), random, planted.len(), "planted documents", statistic)
 }
@@ -191,7 +217,7 @@ pub fn lds(values: &[f64], overlap: &[f64], twins: &[Twin]) -> Result<Comparison
     };
     let (mine, theirs) = (sums(values), sums(overlap));
     let reached: Vec<f64> = twins.iter().map(|twin| -twin.loss).collect();
-    let statistic = |drawn: &[usize]| {
+    let statistic = |drawn: &[usize], _: Option<&mut Stream>| {
         let take = |values: &[f64]| drawn.iter().map(|&at| values[at]).collect::<Vec<f64>>();
         let reached = take(&reached);
         // Overlap that is the same for all predicts nothing.
@@ -212,16 +238,17 @@ fn list_problems(values: &[f64], overlap: &[f64]) -> Vec<Diagnostic> {
     problems
 }
 
-/// `statistic`: of the values and of word overlap, for numbers of what is drawn; none where it cannot be told.
+/// `statistic`: of the values and of word overlap, for numbers of what is drawn, and with a stream where what else there is
+/// is to be drawn again; none where it cannot be told.
 fn compared(
     name: String,
     random: f64,
     count: usize,
     of: &str,
-    statistic: impl Fn(&[usize]) -> Option<(f64, f64)>,
+    statistic: impl Fn(&[usize], Option<&mut Stream>) -> Option<(f64, f64)>,
 ) -> Result<Comparison> {
     let all: Vec<usize> = (0..count).collect();
-    let (value, overlap) = statistic(&all).ok_or_else(|| {
+    let (value, overlap) = statistic(&all, None).ok_or_else(|| {
         Error::bad(format!("expected {of} that differ, found {count} that do not: their {name} is not defined"))
     })?;
     let mut stream = Stream::new(0, &["bootstrap of reliability", &name]);
@@ -229,7 +256,7 @@ fn compared(
     for _ in 0..RESAMPLES {
         let drawn: Vec<usize> = (0..count).map(|_| stream.below(count)).collect();
         // A draw of one thing again and again tells nothing.
-        if let Some((value, overlap)) = statistic(&drawn) {
+        if let Some((value, overlap)) = statistic(&drawn, Some(&mut stream)) {
             values.push(value);
             differences.push(value - overlap);
         }

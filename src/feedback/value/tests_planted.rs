@@ -12,7 +12,7 @@ pub(super) fn normal(stream: &mut Stream) -> f64 {
     (-2.0 * (1.0 - stream.unit()).ln()).sqrt() * (std::f64::consts::TAU * stream.unit()).cos()
 }
 
-fn normals(stream: &mut Stream, scale: f64) -> Vec<f64> {
+pub(super) fn normals(stream: &mut Stream, scale: f64) -> Vec<f64> {
     (0..WIDTH).map(|_| scale * normal(stream)).collect()
 }
 
@@ -20,7 +20,7 @@ fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-fn plus(a: &[f64], b: &[f64]) -> Vec<f64> {
+pub(super) fn plus(a: &[f64], b: &[f64]) -> Vec<f64> {
     a.iter().zip(b).map(|(a, b)| a + b).collect()
 }
 
@@ -48,14 +48,18 @@ impl Noisy {
         document
     }
 
-    pub fn values(&self, gradients: &[Vec<f64>]) -> Values {
+    pub fn table(&self, gradients: &[Vec<f64>]) -> ValueTable {
         let checkpoints = vec![Checkpoint { step: 1, weight: 1.0 }];
         let setup = Setup { targets: vec![self.target()], checkpoints, measure: Measure::Gradient };
         let mut table = ValueTable::new(setup).unwrap();
         for (number, gradient) in gradients.iter().enumerate() {
             table.push(&self.document(number, "s", 1 + (number % 7) as u32, gradient)).unwrap();
         }
-        table.finish().unwrap()
+        table
+    }
+
+    pub fn values(&self, gradients: &[Vec<f64>]) -> Values {
+        self.table(gradients).finish().unwrap()
     }
 }
 
@@ -75,7 +79,7 @@ fn planted_documents_rank_first() {
             .collect();
         let values = world.values(&gradients);
         let combined: Vec<f64> = values.combined().iter().copied().map(f64::from).collect();
-        let found = recall(&combined, &vec![0.0; 400], &planted, 20).unwrap();
+        let found = super::tests_reliability::plain(&combined, &vec![0.0; 400], &planted, 20).unwrap();
         assert_eq!(found.value, 1.0, "seed {seed}");
         assert!(found.beats_overlap() && found.beats_random());
         let rows: Vec<ValueRow> = values.rows().collect();

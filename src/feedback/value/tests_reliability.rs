@@ -9,14 +9,19 @@ fn noisy(stream: &mut Stream, truth: &[f64], noise: f64) -> Vec<f64> {
     truth.iter().map(|truth| truth + noise * normal(stream)).collect()
 }
 
+/// With values that stay as they are.
+pub(super) fn plain(values: &[f64], overlap: &[f64], planted: &[usize], k: usize) -> crate::error::Result<Comparison> {
+    recall(values, overlap, Among { planted, k }, |_| values.to_vec())
+}
+
 #[test]
 fn equal_values_are_found_as_often_as_by_chance() {
     let values = [5.0, 1.0, 1.0, 1.0, 1.0, 0.0];
-    let found = recall(&values, &[0.0; 6], &[0, 1, 5], 3).unwrap();
+    let found = plain(&values, &[0.0; 6], &[0, 1, 5], 3).unwrap();
     // Document 0 for sure, document 1 with two places for four, document 5 never.
     assert!((found.value - 1.5 / 3.0).abs() < 1e-12);
     assert!((found.overlap - 0.5).abs() < 1e-12 && found.random == 0.5);
-    assert_eq!(recall(&values, &values, &[0], 6).unwrap().value, 1.0);
+    assert_eq!(plain(&values, &values, &[0], 6).unwrap().value, 1.0);
 }
 
 #[test]
@@ -25,20 +30,20 @@ fn better_values_are_told_from_word_overlap_and_equal_ones_are_not() {
     let planted: Vec<usize> = (0..40).collect();
     let truth: Vec<f64> = (0..400).map(|number| if number < 40 { 2.0 } else { 0.0 }).collect();
     let (good, poor) = (noisy(&mut stream, &truth, 0.5), noisy(&mut stream, &truth, 3.0));
-    let better = recall(&good, &poor, &planted, 40).unwrap();
+    let better = plain(&good, &poor, &planted, 40).unwrap();
     assert!(better.beats_overlap() && better.beats_random());
     assert!(
         better.sentence().starts_with("The values are better than word overlap (recall@40 "),
         "{}",
         better.sentence()
     );
-    let same = recall(&good, &good, &planted, 40).unwrap();
+    let same = plain(&good, &good, &planted, 40).unwrap();
     assert!(!same.beats_overlap() && same.beats_random() && same.difference == 0.0);
     assert!(same.sentence().contains("counting words would have done as well"), "{}", same.sentence());
-    let nothing = recall(&noisy(&mut stream, &[0.0; 400], 1.0), &poor, &planted, 40).unwrap();
+    let nothing = plain(&noisy(&mut stream, &[0.0; 400], 1.0), &poor, &planted, 40).unwrap();
     assert!(!nothing.beats_overlap() && !nothing.beats_random());
     assert!(nothing.sentence().contains("cannot be told from random ones"), "{}", nothing.sentence());
-    assert_eq!(recall(&good, &poor, &planted, 40).unwrap(), better, "draws are the same every time");
+    assert_eq!(plain(&good, &poor, &planted, 40).unwrap(), better, "draws are the same every time");
 }
 
 /// Null: of values and overlap that are equally good, about one in forty looks better.
@@ -49,7 +54,7 @@ fn equals_are_rarely_called_better() {
     let better = (0..200).filter(|&seed| {
         let mut stream = Stream::new(seed, &["equals"]);
         let (one, other) = (noisy(&mut stream, &truth, 1.0), noisy(&mut stream, &truth, 1.0));
-        recall(&one, &other, &planted, 60).unwrap().beats_overlap()
+        plain(&one, &other, &planted, 60).unwrap().beats_overlap()
     });
     let count = better.count();
     assert!(count <= 14, "{count} of 200");
@@ -94,7 +99,7 @@ fn halves_agree_as_far_as_there_is_something_to_agree_on() {
 fn bad_evidence_is_refused() {
     let text = |result: crate::error::Result<Comparison>| result.unwrap_err().to_string();
     let values = [1.0, 2.0, 3.0];
-    let message = text(recall(&values, &[1.0, f64::NAN], &[], 4));
+    let message = text(plain(&values, &[1.0, f64::NAN], &[], 4));
     for wanted in [
         "for each of 3 values, found 2",
         "found NaN",
@@ -103,7 +108,7 @@ fn bad_evidence_is_refused() {
     ] {
         assert!(message.contains(wanted), "{message}");
     }
-    assert!(text(recall(&values, &values, &[3], 1)).contains("below 3, found document 3"));
+    assert!(text(plain(&values, &values, &[3], 1)).contains("below 3, found document 3"));
     let twin = |documents: &[usize], loss| Twin { documents: documents.to_vec(), loss };
     let message = text(lds(&values, &values, &[twin(&[9], 1.0), twin(&[1], f64::NAN)]));
     for wanted in

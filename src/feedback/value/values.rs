@@ -65,6 +65,32 @@ impl Values {
         (0..self.len()).map(|document| value_of(&self.table, document, target)).collect()
     }
 
+    /// Combined values, or those of one target, of these documents and behind them of others, on the scale of these.
+    /// `weights`: of the parts of each target.
+    ///
+    /// # Panics
+    /// For documents of other targets.
+    pub(super) fn with_others(&self, others: &ValueTable, target: Option<usize>, weights: &[Vec<f64>]) -> Vec<f64> {
+        assert_eq!(self.table.setup, others.setup, "documents of the same targets");
+        let mut values = vec![0.0; self.len() + others.len()];
+        for (number, factor) in self.factors.iter().enumerate().filter(|(own, _)| target.is_none_or(|one| one == *own))
+        {
+            let factor = if target.is_some() { 1.0 } else { *factor };
+            let of = |table: &ValueTable, document: usize| {
+                let parts = table.layout.of(number, table.numbers_of(document)).parts;
+                factor * weights[number].iter().zip(parts).map(|(weight, part)| weight * f64::from(*part)).sum::<f64>()
+            };
+            let all = (0..self.len()).map(|at| of(&self.table, at)).chain((0..others.len()).map(|at| of(others, at)));
+            values.iter_mut().zip(all).for_each(|(sum, value)| *sum += value);
+        }
+        values
+    }
+
+    /// Weights of the parts of each target.
+    pub(super) fn part_weights(&self) -> Vec<Vec<f64>> {
+        self.table.layout.targets.iter().map(|target| target.shares.clone()).collect()
+    }
+
     /// A target's values with one of two halves of its feedback items: the parts of even number, or those of odd number.
     pub fn of_half(&self, target: usize, half: usize) -> Vec<f64> {
         let shares = &self.table.layout.targets[target].shares;
