@@ -22,6 +22,7 @@ mod protocols;
 mod report;
 mod rescore;
 mod run;
+mod run_feedback;
 mod schema;
 mod show;
 mod table;

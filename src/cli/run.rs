@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::args::{DeviceName, RunArguments};
 use super::data;
 use super::progress::Progress;
+use super::run_feedback::FeedbackWork;
 use super::{print, printable, report, table};
 use crate::ckpt::CheckpointRef;
 use crate::ctx;
@@ -33,7 +34,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<()> {
         Selection { tasks: arguments.tasks.clone(), limit: arguments.limit, data_dir: arguments.data_dir.clone() };
     data::fetch_files(&hub_files(&suite, &selection)?, arguments.quiet)?;
     let (prepared, ()) = both(prepare(&suite, &selection, threads), Error::check(headers))?;
-    let work = Work { arguments, prepared: &prepared, checkpoints: &checkpoints, threads };
+    let last = checkpoints.last().map(|(checkpoint, _)| checkpoint);
+    let feedback = last.map(|checkpoint| FeedbackWork::of(arguments, &suite, checkpoint)).transpose()?.flatten();
+    let work = Work { arguments, prepared: &prepared, checkpoints: &checkpoints, feedback: feedback.as_ref(), threads };
     match arguments.device {
         DeviceName::Cpu => {
             let kernels = cpu(threads)?;
@@ -54,12 +57,13 @@ struct Work<'a> {
     arguments: &'a RunArguments,
     prepared: &'a Prepared,
     checkpoints: &'a [(CheckpointRef, String)],
+    feedback: Option<&'a FeedbackWork<'a>>,
     threads: usize,
 }
 
 impl Work<'_> {
     fn on<K: Kernels + Clone>(&self, kernels: &K, name: &str) -> Result<()> {
-        let &Self { arguments, prepared, checkpoints, threads } = self;
+        let &Self { arguments, prepared, checkpoints, feedback, threads } = self;
         if arguments.dry_run {
             return self.dry_run(kernels, name);
         }
@@ -86,15 +90,23 @@ impl Work<'_> {
             let out = arguments.out.display();
             return print(&format!("part {shard} is done; `veval merge {out}` puts the parts together\n"));
         }
-        report::write_page(&arguments.out.join(&prepared.suite))?;
+        let folder = arguments.out.join(&prepared.suite);
+        report::write_page(&folder)?;
         let view = View::new(&prepared.suite, &runs);
+        let last = runs.last().map(|(manifest, _)| manifest.clone());
         let rows: Vec<MetricRow> = runs.into_iter().flat_map(|(_, rows)| rows).collect();
-        print(&table::format(arguments.format, &view, &rows)?)
+        print(&table::format(arguments.format, &view, &rows)?)?;
+        // Scores come first: they are there even if there is no feedback to be had.
+        if let (Some(feedback), Some((checkpoint, name)), Some(manifest)) = (feedback, checkpoints.last(), last) {
+            feedback.make(checkpoint, &folder.join(name), &manifest)?;
+            report::write_page(&folder)?;
+        }
+        Ok(())
     }
 
     /// What each task would cost, by the first checkpoint and a short calibration on this machine.
     fn dry_run<K: Kernels + Clone>(&self, kernels: &K, name: &str) -> Result<()> {
-        let &Self { arguments, prepared, checkpoints, threads } = self;
+        let &Self { arguments, prepared, checkpoints, threads, .. } = self;
         let local = LocalOptions { allow_nonfinite: true, ..local_options(arguments) };
         let model = Local::open(&checkpoints[0].0.address, kernels.clone(), &local)?;
         let encoded = encode(prepared, model.tokenizer(), model.info().max_length, threads)?;

@@ -8,6 +8,7 @@
 //! suite ─► bundle: feedback items and their gradients on disk ─► pass: documents along them ─► value
 //!     └─► sealed items ─► probe: does one step do what was foretold?  check: does the new mixture?
 //! items ─► split: feedback or sealed, for ever;  geometry: whose gradients agree;  targets: soft targets of tokens
+//! a run's last checkpoint ─► fresh: set, values and next mixture beside its scores
 //! optimizer state ─► moments ─► precondition
 //! ```
 
@@ -16,6 +17,7 @@ pub mod bundle;
 pub mod check;
 mod collect;
 mod directions;
+mod fresh;
 pub mod geometry;
 pub mod gradset;
 mod gram;
@@ -36,6 +38,7 @@ pub mod value;
 pub use autocorrelation::{Autocorrelation, Damping, Power, Whitening};
 pub use collect::{Collect, Gathered, Target, collect};
 pub use directions::{Direction, Directions, ItemProducts, ScaledProducts};
+pub use fresh::{Change, ChangedSource, Fresh, FreshFeedback};
 pub use gram::{Eigen, Gram, Symmetric};
 pub use parameters::Parameters;
 pub use pass::{Compared, scaling};

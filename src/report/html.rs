@@ -47,6 +47,7 @@ pub fn page(view: &View) -> Result<String> {
         details => jinja::value(rows(&view.details)),
         charts => jinja::value(charts),
         notes => view.notes.clone(),
+        feedback => jinja::value(&view.feedback),
         several,
     };
     env.render_str(TEMPLATE, values).map_err(|e| Error::internal(format!("report page: {}", jinja::explain(&e))))

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::view::{Cell, number};
+use crate::feedback::value::Worth;
 use crate::util::markup::escape;
 
 const WIDTH: f64 = 320.0;
@@ -96,6 +97,66 @@ pub(super) fn interval(cell: &Cell) -> String {
     )
 }
 
+/// A common scale for values on both sides of zero, which stands where both ends have room.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Span {
+    low: f64,
+    high: f64,
+}
+
+impl Span {
+    /// Room for all values, and for intervals as far as three times the largest value: a wide one is cut.
+    pub fn of<'a>(all: impl Iterator<Item = &'a Worth>) -> Self {
+        let (mut values, mut ends) = ((0.0f64, 0.0f64), (0.0f64, 0.0f64));
+        for worth in all {
+            values = (values.0.min(worth.value), values.1.max(worth.value));
+            let (low, high) = worth.interval.unwrap_or((worth.value, worth.value));
+            ends = (ends.0.min(low), ends.1.max(high));
+        }
+        let most = 3.0 * values.1.max(-values.0).max(f64::MIN_POSITIVE);
+        Self { low: ends.0.max(-most), high: ends.1.min(most) }
+    }
+
+    fn x(self, value: f64) -> f64 {
+        let width = (self.high - self.low).max(f64::MIN_POSITIVE);
+        2.0 + 116.0 * (value.clamp(self.low, self.high) - self.low) / width
+    }
+}
+
+/// A value with its interval beside a line at zero.
+pub(super) fn worth(worth: &Worth, span: Span) -> String {
+    let (low, high) = worth.interval.unwrap_or((worth.value, worth.value));
+    if ![low, high, worth.value].iter().all(|value| value.is_finite()) {
+        return String::new();
+    }
+    format!(
+        r#"<svg class="interval" viewBox="0 0 120 12" role="img" aria-label="{} to {}"><line class="grid" x1="{zero:.1}" x2="{zero:.1}" y1="0" y2="12"/><line class="bar" x1="{:.1}" x2="{:.1}" y1="6" y2="6"/><circle class="dot" cx="{:.1}" cy="6" r="3"/></svg>"#,
+        number(low),
+        number(high),
+        span.x(low),
+        span.x(high),
+        span.x(worth.value),
+        zero = span.x(0.0)
+    )
+}
+
+/// A share that becomes another one: a mark for what it was, a bar for the new one's interval, a dot for the new one.
+pub(super) fn share_change(before: f64, share: f64, (low, high): (f64, f64), most: f64) -> String {
+    if ![before, share, low, high].iter().all(|value| (0.0..=1.0).contains(value)) || most <= 0.0 {
+        return String::new();
+    }
+    let x = |value: f64| 2.0 + 116.0 * value / most;
+    format!(
+        r#"<svg class="interval" viewBox="0 0 120 12" role="img" aria-label="{} becomes {}"><line class="grid" x1="2" x2="118" y1="6" y2="6"/><line class="bar" x1="{:.1}" x2="{:.1}" y1="6" y2="6"/><line class="mark" x1="{before_x:.1}" x2="{before_x:.1}" y1="1" y2="11"/><circle class="dot" cx="{:.1}" cy="6" r="3"/></svg>"#,
+        number(before),
+        number(share),
+        x(low),
+        x(high),
+        x(share),
+        before_x = x(before)
+    )
+}
+
 /// Smallest and largest, apart from each other.
 fn range(values: impl Iterator<Item = f64>) -> Option<(f64, f64)> {
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
@@ -157,6 +218,27 @@ mod tests {
         assert_eq!(scale([0.1, 3.0].into_iter()), Some((0.1, 3.0)));
         assert_eq!(scale(std::iter::empty()), None);
         assert_eq!([0.5, 0.0, 12.5, 2e7].map(tick), ["0.5", "0", "12.5", "2.000e7"]);
+    }
+
+    #[test]
+    fn values_lie_around_zero_and_shares_on_one_scale() {
+        let worths = [(1.0, (-2.0, 9.0)), (-0.5, (-0.6, -0.4))].map(|(value, interval)| Worth {
+            value,
+            standard_error: None,
+            interval: Some(interval),
+        });
+        let span = Span::of(worths.iter());
+        // The interval that is too wide is cut at three times the largest value.
+        assert_eq!(span, Span { low: -2.0, high: 3.0 });
+        assert_eq!([-2.0, 0.5, 3.0, 9.0].map(|value| span.x(value)), [2.0, 60.0, 118.0, 118.0]);
+        assert!(worth(&worths[0], span).contains(r#"x1="2.0" x2="118.0""#));
+        let odd = Worth { value: f64::NAN, standard_error: None, interval: None };
+        assert_eq!(worth(&odd, span), "");
+        let none = Span::of(std::iter::empty());
+        assert!(!worth(&Worth { value: 0.0, ..odd }, none).contains("NaN"));
+        let change = share_change(0.1, 0.4, (0.2, 0.5), 0.5);
+        assert!(change.contains(r#"class="mark" x1="25.2""#) && change.contains(r#"cx="94.8""#), "{change}");
+        assert_eq!(share_change(0.1, 1.4, (0.2, 0.5), 0.5), "");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::feedback::FeedbackView;
 use crate::store::{Manifest, MetricRow};
 
 /// Scores of several checkpoints under one suite.
@@ -15,6 +16,8 @@ pub struct View {
     pub details: Vec<Line>,
     /// How local data differ from the public tasks, and other things to know before quoting a number.
     pub notes: Vec<String>,
+    /// What the last run leaves for the trainer.
+    pub feedback: Option<FeedbackView>,
 }
 
 /// A checkpoint.
@@ -71,6 +74,7 @@ impl View {
             lines: Vec::new(),
             details: Vec::new(),
             notes: Vec::new(),
+            feedback: None,
         };
         for (index, (manifest, rows)) in runs.iter().enumerate() {
             // Runs list their scores in one order, so the next one is mostly the next line.

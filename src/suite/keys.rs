@@ -2,6 +2,7 @@
 //! the documentation.
 
 use super::document::{Located, Node, Table};
+use super::feedback::FEEDBACK_KEYS;
 use super::protocol::PROTOCOLS;
 use crate::diag::Diagnostic;
 use crate::util::suggest::nearest;
@@ -35,11 +36,11 @@ pub(super) enum Shape {
     SomeOf(&'static [&'static str]),
 }
 
-const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
+pub(super) const fn key(name: &'static str, shape: Shape, doc: &'static str) -> Key {
     Key { name, shape, required: false, doc }
 }
 
-const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Key {
+pub(super) const fn required(name: &'static str, shape: Shape, doc: &'static str) -> Key {
     Key { name, shape, required: true, doc }
 }
 
@@ -188,6 +189,7 @@ pub(super) const SUITE_KEYS: &[Key] = &[
     key("seed", Shape::Count, "Seed of every draw; 1234 by default."),
     key("defaults", Shape::Table(DEFAULT_KEYS), "Settings of tasks that do not set them."),
     required("task", Shape::Tables(ENTRY_KEYS), "The tasks."),
+    key("feedback", Shape::Table(FEEDBACK_KEYS), "What a run leaves for the trainer once its scores are there."),
 ];
 
 /// Reports unknown keys (with the nearest known one), wrong types and missing keys.

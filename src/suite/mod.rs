@@ -11,6 +11,7 @@ mod axes;
 mod build;
 mod document;
 mod expression;
+mod feedback;
 mod item;
 mod keys;
 mod profile;
@@ -23,6 +24,7 @@ mod shots;
 mod task;
 
 pub use expression::{Expression, Jinja, Template};
+pub use feedback::FeedbackTable;
 pub use item::{Item, Question, TaskData, build_items};
 pub use profile::{Lengths, LimitRule, PROFILES, Profile, ShotRule, Stderr, Tokenise};
 pub use prompt::{Prompt, Turn};

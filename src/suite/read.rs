@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::build::{Defaults, build};
 use super::document::{Node, Table, parse};
+use super::feedback::FeedbackTable;
 use super::keys::{ENTRY_KEYS, SUITE_KEYS, TASK_KEYS, check};
 use super::shipped;
 use super::task::Task;
@@ -27,6 +28,8 @@ pub struct Suite {
     pub name: String,
     pub about: String,
     pub tasks: Vec<Task>,
+    /// What a run leaves for the trainer.
+    pub feedback: Option<FeedbackTable>,
     /// `blake3:...` of all definition texts that it was read from.
     pub fingerprint: String,
 }
@@ -57,6 +60,7 @@ pub fn read_suite(file: &DefinitionFile, load: &mut dyn FnMut(&Path) -> Result<S
             tasks.push(task);
         }
     }
+    let feedback = table.table("feedback").and_then(|own| FeedbackTable::read(own, &file.path, &tasks, &mut problems));
     // The keys of an entry are checked with the suite and again when it stands alone; say it once.
     problems.dedup();
     Error::check(problems)?;
@@ -66,7 +70,7 @@ pub fn read_suite(file: &DefinitionFile, load: &mut dyn FnMut(&Path) -> Result<S
         return Err(Error::all(vec![at.problem("`name`: expected a folder name without slashes or a leading dot")]));
     }
     let fingerprint = hash::fingerprint(texts.join("\0").as_bytes());
-    Ok(Suite { name, about: table.text("about").unwrap_or("").to_owned(), tasks, fingerprint })
+    Ok(Suite { name, about: table.text("about").unwrap_or("").to_owned(), tasks, feedback, fingerprint })
 }
 
 /// Reads a task file on its own: one task, or one for each of its subsets.

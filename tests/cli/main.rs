@@ -20,6 +20,7 @@ mod protocols;
 #[path = "../compat/random_checkpoint.rs"]
 mod random_checkpoint;
 mod run;
+mod run_feedback;
 mod series;
 #[path = "../shared/mod.rs"]
 mod shared;

@@ -58,13 +58,13 @@ pub(in crate::cli) struct FeedbackBuildArguments {
     #[arg(long = "params", value_name = "WHICH", default_value = "all")]
     pub parameters: Parameters,
     /// Random parts of the items, whose spread says how sure values are
-    #[arg(long, value_name = "K", default_value_t = 4, value_parser = parts)]
+    #[arg(long, value_name = "K", default_value_t = Self::PARTS, value_parser = parts)]
     pub parts: usize,
     /// No feedback, but a control of equal size: each item gets the answer of another
     #[arg(long)]
     pub shuffle_answers: bool,
     /// Numbers of each side of the items' projected gradients
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = super::grad::projection)]
+    #[arg(long, value_name = "N", default_value_t = Self::PROJ_DIM, value_parser = super::grad::projection)]
     pub proj_dim: usize,
     /// Folder with local copies of public data sets
     #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
@@ -118,10 +118,10 @@ pub(in crate::cli) struct FeedbackValueArguments {
     #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// How far copies follow values: a document one standard deviation above its source's mean is expected exp(S) times
-    #[arg(long, value_name = "S", default_value_t = 0.5, value_parser = positive)]
+    #[arg(long, value_name = "S", default_value_t = Self::COPY_STRENGTH, value_parser = positive)]
     pub copy_strength: f64,
     /// Sealed items of each target that are put among the documents, to see whether they come first; they are in no file
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = Self::PLANTED)]
     pub planted: usize,
     /// Seed of the whole numbers of copies
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -247,10 +247,10 @@ pub(in crate::cli) struct MixArguments {
     #[arg(long, value_name = "NAME", default_value = "feedback")]
     pub stage: String,
     /// Largest divergence KL(new || old), in nats
-    #[arg(long, value_name = "NATS", default_value_t = 0.1)]
+    #[arg(long, value_name = "NATS", default_value_t = Self::LIMIT)]
     pub limit: f64,
     /// Least share of a source that had one
-    #[arg(long, value_name = "SHARE", default_value_t = 0.005)]
+    #[arg(long, value_name = "SHARE", default_value_t = Self::FLOOR)]
     pub floor: f64,
     /// How often the run may see a source's tokens [default: what the mixture says, or 4]
     #[arg(long, value_name = "TIMES")]
@@ -310,6 +310,21 @@ pub(in crate::cli) struct FeedbackCheckArguments {
     /// The folder of the trained arms and of check.json
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+}
+
+impl FeedbackBuildArguments {
+    pub const PARTS: usize = 4;
+    pub const PROJ_DIM: usize = 16;
+}
+
+impl FeedbackValueArguments {
+    pub const COPY_STRENGTH: f64 = 0.5;
+    pub const PLANTED: usize = 16;
+}
+
+impl MixArguments {
+    pub const LIMIT: f64 = 0.1;
+    pub const FLOOR: f64 = 0.005;
 }
 
 /// `NAME=MIXTURE`, `NAME=COPIES`, `NAME=MIXTURE+COPIES` or `NAME=`.

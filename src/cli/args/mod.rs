@@ -74,7 +74,7 @@ pub(in crate::cli) enum Verb {
 }
 
 /// How many threads work.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 pub(in crate::cli) struct Threads {
     /// Threads [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024), help_heading = COST)]
@@ -88,7 +88,7 @@ impl Threads {
 }
 
 /// What passes may take; no result depends on it.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Copy, Args)]
 pub(in crate::cli) struct Cost {
     #[command(flatten)]
     pub threads: Threads,
@@ -149,6 +149,9 @@ pub(in crate::cli) struct RunArguments {
     /// Say what would be computed, and stop
     #[arg(long)]
     pub dry_run: bool,
+    /// Leave out what the suite's table [feedback] asks for
+    #[arg(long)]
+    pub no_feedback: bool,
     /// Score again although the answers are known
     #[arg(long)]
     pub again: bool,

@@ -45,7 +45,7 @@ pub(super) fn build(arguments: &FeedbackBuildArguments) -> Result<()> {
 }
 
 /// A feedback set of some checkpoints, written to the folder `out`.
-pub(super) fn make(arguments: &FeedbackBuildArguments, named: &[CheckpointRef]) -> Result<Manifest> {
+pub(in crate::cli) fn make(arguments: &FeedbackBuildArguments, named: &[CheckpointRef]) -> Result<Manifest> {
     if arguments.out.exists() {
         let error = Error::bad("expected a name that is free, found a folder").in_file(&arguments.out);
         return Err(error.help("remove it first, or name another"));

@@ -25,7 +25,7 @@ pub(super) fn mix(arguments: &MixArguments) -> Result<()> {
 }
 
 /// The next mixture, written to the file `out`.
-pub(super) fn make(arguments: &MixArguments) -> Result<Mixed> {
+pub(in crate::cli) fn make(arguments: &MixArguments) -> Result<Mixed> {
     if arguments.out.exists() {
         let error = Error::bad("expected a name that is free, found a file").in_file(&arguments.out);
         return Err(error.help("remove it first, or name another"));

@@ -1,13 +1,13 @@
 //! `veval feedback`: from the items that a benchmark scores to files that a trainer reads.
 
-mod build;
+pub(in crate::cli) mod build;
 mod check;
 mod export;
-mod mix;
+pub(in crate::cli) mod mix;
 mod passes;
 mod probe;
 mod sealed;
-mod value;
+pub(in crate::cli) mod value;
 mod value_report;
 
 use std::path::{Path, PathBuf};

@@ -37,7 +37,7 @@ pub(super) fn value(arguments: &FeedbackValueArguments) -> Result<()> {
 }
 
 /// Values of all documents, written to the folder `out`.
-pub(super) fn make(arguments: &FeedbackValueArguments, named: &[CheckpointRef]) -> Result<ValueReport> {
+pub(in crate::cli) fn make(arguments: &FeedbackValueArguments, named: &[CheckpointRef]) -> Result<ValueReport> {
     if arguments.out.exists() {
         let error = Error::bad("expected a name that is free, found a folder").in_file(&arguments.out);
         return Err(error.help("remove it first, or name another"));

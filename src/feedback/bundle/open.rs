@@ -29,18 +29,29 @@ pub struct Bundle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct At(usize);
 
-impl Bundle {
+impl Manifest {
+    /// Of a set's folder. Whether its files are as it says is checked by [`Bundle::open`].
+    ///
     /// # Errors
-    /// A folder without a manifest, another format, targets without parts, files that are missing or were changed.
-    pub fn open(folder: &Path) -> Result<Self> {
+    /// A folder without a manifest, or with one of another shape.
+    pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join("manifest.json");
         if !path.exists() {
             return Err(Error::bad("expected a feedback set with manifest.json, found none")
                 .in_file(folder)
                 .help("`veval feedback build` makes one"));
         }
-        let manifest: Manifest = serde_json::from_str(&files::read_text(&path, MOST_MANIFEST_BYTES)?)
-            .map_err(|e| Error::bad(format!("expected the manifest of a feedback set: {e}")).in_file(&path))?;
+        serde_json::from_str(&files::read_text(&path, MOST_MANIFEST_BYTES)?)
+            .map_err(|e| Error::bad(format!("expected the manifest of a feedback set: {e}")).in_file(&path))
+    }
+}
+
+impl Bundle {
+    /// # Errors
+    /// A folder without a manifest, another format, targets without parts, files that are missing or were changed.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let path = folder.join("manifest.json");
+        let manifest = Manifest::read(folder)?;
         let bundle = Self { folder: folder.to_path_buf(), manifest };
         let problems = bundle.problems();
         Error::check(problems).map_err(|error| error.in_file(&path))?;
