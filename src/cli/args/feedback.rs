@@ -293,6 +293,9 @@ pub(in crate::cli) struct FeedbackCheckArguments {
     /// Orders of documents that each arm is trained with
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=100))]
     pub seeds: u64,
+    /// Values of documents: whether their sums foretell what the runs reach (LDS, of five runs or more)
+    #[arg(long, value_name = "FILE", conflicts_with = "command")]
+    pub values: Option<PathBuf>,
     /// Trains in place of the lab's trainer
     #[arg(long, value_name = "COMMAND")]
     pub command: Option<String>,

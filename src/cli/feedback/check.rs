@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use super::foretold::{Reached, Values, foretold};
 use super::sealed::{Measured, items_of};
 use crate::ckpt::{CheckpointRef, discover_one};
 use crate::cli::args::{ArmFile, FeedbackCheckArguments};
@@ -17,6 +18,7 @@ use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::feedback::bundle::Bundle;
 use crate::feedback::check::{Arm, Difference, Family, Task, compare_family};
+use crate::feedback::value::Comparison;
 use crate::kernels::cpu::Cpu;
 use crate::lab::train::{Plan, Trainer, Training};
 use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
@@ -37,13 +39,14 @@ pub(super) fn check(arguments: &FeedbackCheckArguments) -> Result<()> {
     names_differ(&arguments.arms)?;
     shares_are_named(arguments, &base)?;
     // Whatever can be wrong is found before the first step.
+    let values = arguments.values.as_deref().map(|path| values(path, &bundle)).transpose()?;
     let measured = measured_on(arguments, &bundle, &base, &kernels)?;
     stop_when_interrupted()?;
     files::create_folder(&arguments.out)?;
     let mut found = Scores::default();
     for arm in &arguments.arms {
         for seed in 1..=arguments.seeds {
-            let folder = arguments.out.join(&arm.name).join(format!("seed{seed}"));
+            let folder = run_folder(arguments, arm, seed);
             let trained = match &arguments.command {
                 Some(command) => trained_by(command, arm, &base, seed, &folder)?,
                 None => trained(&base, arm, seed, &folder, &kernels)?,
@@ -54,11 +57,22 @@ pub(super) fn check(arguments: &FeedbackCheckArguments) -> Result<()> {
             found.measure(arguments, &bundle, &measured, (arm, seed), &trained, &kernels)?;
         }
     }
-    let judged = found.judged(&bundle, &arguments.arms)?;
+    let foretold = values.map(|values| found.foretold(&values, &bundle, arguments)).transpose()?.unwrap_or_default();
+    let judged = Judged { parts: found.judged(&bundle, &arguments.arms)?, foretold };
     let text = serde_json::to_string_pretty(&judged.json(arguments));
     let text = text.map_err(|e| Error::internal(format!("check: {e}")))?;
     files::write_atomic(&arguments.out.join("check.json"), format!("{text}\n").as_bytes())?;
     print(&printable(&judged.text(&arguments.arms[0].name)))
+}
+
+fn values(path: &Path, bundle: &Bundle) -> Result<Values> {
+    let values = Values::read(path)?;
+    values.have(&target_names(bundle), path)?;
+    Ok(values)
+}
+
+fn target_names(bundle: &Bundle) -> Vec<String> {
+    bundle.manifest.targets.iter().map(|target| target.name.clone()).collect()
 }
 
 fn names_differ(arms: &[ArmFile]) -> Result<()> {
@@ -82,6 +96,10 @@ fn shares_are_named(arguments: &FeedbackCheckArguments, base: &Plan) -> Result<(
         return Ok(());
     }
     Error::check(moved.map(problem).collect())
+}
+
+fn run_folder(arguments: &FeedbackCheckArguments, arm: &ArmFile, seed: u64) -> PathBuf {
+    arguments.out.join(&arm.name).join(format!("seed{seed}"))
 }
 
 /// The sealed items of all tasks, for the checkpoint that training goes on from.
@@ -237,7 +255,29 @@ impl Scores {
         Ok(())
     }
 
-    fn judged(self, bundle: &Bundle, arms: &[ArmFile]) -> Result<Judged> {
+    /// Whether values foretell the targets' losses that the runs reached.
+    fn foretold(
+        &self,
+        values: &Values,
+        bundle: &Bundle,
+        arguments: &FeedbackCheckArguments,
+    ) -> Result<Vec<(String, Comparison)>> {
+        let targets = target_names(bundle);
+        let mut runs = Vec::new();
+        for arm in &arguments.arms {
+            for seed in 1..=arguments.seeds {
+                let loss = |target: &String| {
+                    let own = &self.losses[target][&arm.name][seed as usize - 1];
+                    -own.iter().sum::<f64>() / own.len() as f64
+                };
+                let losses = targets.iter().map(loss).collect();
+                runs.push(Reached { folder: run_folder(arguments, arm, seed), losses });
+            }
+        }
+        foretold(values, &targets, &runs)
+    }
+
+    fn judged(self, bundle: &Bundle, arms: &[ArmFile]) -> Result<Vec<Part>> {
         let targets: BTreeSet<&str> = bundle.manifest.targets.iter().map(|target| target.name.as_str()).collect();
         let family = |of: &BTreeMap<String, BTreeMap<String, Vec<Vec<f64>>>>, on_target: bool| {
             let tasks = of.iter().filter(|(name, _)| targets.contains(name.as_str()) == on_target);
@@ -261,12 +301,15 @@ impl Scores {
                 }
             }
         }
-        Ok(Judged(families))
+        Ok(families)
     }
 }
 
-/// Differences from the first arm.
-struct Judged(Vec<Part>);
+/// Differences from the first arm, and what values had foretold.
+struct Judged {
+    parts: Vec<Part>,
+    foretold: Vec<(String, Comparison)>,
+}
 
 struct Part {
     measure: &'static str,
@@ -297,7 +340,8 @@ impl Judged {
             "schema": "veval.check/1",
             "base": arguments.arms[0].name,
             "sign": "positive: the arm is better than the base; losses are turned round, in nats",
-            "parts": self.0.iter().map(part).collect::<Vec<_>>(),
+            "parts": self.parts.iter().map(part).collect::<Vec<_>>(),
+            "foretold": self.foretold.iter().map(|(of, lds)| json!({ "of": of, "lds": lds })).collect::<Vec<_>>(),
         })
     }
 
@@ -306,7 +350,7 @@ impl Judged {
             "sealed items, against {base}; positive is better, losses turned round\n{:<12} {:<8} {:<20} {:>10} {:>23} {:>7} {:>7}\n",
             "tasks", "measure", "arm", "difference", "interval", "items", "seeds won"
         );
-        for Part { measure, tasks, family } in &self.0 {
+        for Part { measure, tasks, family } in &self.parts {
             for own in &family.mean {
                 let _ = writeln!(
                     text,
@@ -314,6 +358,9 @@ impl Judged {
                     own.arm, own.mean, own.low, own.high, own.items, own.wins, own.seeds
                 );
             }
+        }
+        for (of, lds) in &self.foretold {
+            let _ = writeln!(text, "{of}: {}", lds.sentence());
         }
         text
     }

@@ -3,6 +3,7 @@
 pub(in crate::cli) mod build;
 mod check;
 mod export;
+mod foretold;
 pub(in crate::cli) mod mix;
 mod passes;
 mod probe;

@@ -104,12 +104,12 @@ impl Passes {
         Ok(())
     }
 
-    /// Sealed items come in the order of hashes, so the first are a random sample. All of their tokens are learned, as of any
-    /// document: a loss over the answer alone would be the target's own.
+    /// Sealed items come in the order of hashes, so the first are a random sample. Their loss is that of their answers, as the
+    /// target has it: of such documents it is known that they help.
     fn plant(&mut self, target: usize, items: &ChosenTarget, most: usize, tokenizer: &Tokenizer) -> Result<()> {
         for item in items.sealed.iter().take(most) {
             self.planted.push(PlantedItem { target, text: tokenizer.decode(&item.tokens)? });
-            self.targets.push(Target { start: 1, ..item.clone() });
+            self.targets.push(item.clone());
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use crate::cli::run::stop_when_interrupted;
 use crate::cli::{grad, print, printable, progress};
 use crate::error::{Error, Result};
 use crate::feedback::Target;
-use crate::feedback::bundle::Bundle;
+use crate::feedback::bundle::{Bundle, TargetNote};
 use crate::feedback::mix::{CopyRule, DocumentCopies, DocumentValue};
 use crate::feedback::value::{
     Document, Measure, Place, Planted, Setup, ValueReport, ValueRow, ValueTable, Values, WordCounts, Words, write_lines,
@@ -74,6 +74,7 @@ pub(in crate::cli) fn make(arguments: &FeedbackValueArguments, named: &[Checkpoi
             copies: Some(copies.expected[number] as f32),
             copies_int: Some(copies.whole[number]),
             exclude: Some(u8::from(all.shows_sealed[number])),
+            overlap: Some(words.all[number] as f32),
             ..row
         };
         values.rows().enumerate().map(with_copies)
@@ -178,17 +179,21 @@ fn words(bundle: &Bundle, documents: &[CorpusDocument], planted: &[PlantedItem])
     }
     let items = bundle.items()?;
     let (mut of_documents, mut of_planted) = (Words::default(), Words::default());
-    let against = |task: Option<&str>| {
-        let wanted = items.iter().filter(|item| task.is_none_or(|task| item.task == task));
-        let texts: Vec<String> = wanted.map(|item| format!("{}{}", item.context, item.answer)).collect();
-        let overlap = counts.clone().against(texts.iter().map(String::as_str));
+    let texts = |target: &TargetNote| -> Vec<String> {
+        let own = items.iter().filter(|item| item.task == target.name);
+        own.map(|item| format!("{}{}", item.context, item.answer)).collect()
+    };
+    let targets: Vec<Vec<String>> = bundle.manifest.targets.iter().map(texts).collect();
+    let against = |targets: &[Vec<String>]| {
+        let overlap =
+            counts.clone().against(targets.iter().map(|items| items.iter().map(String::as_str).collect::<Vec<_>>()));
         let documents: Vec<f64> = documents.iter().map(|document| overlap.score(&document.text)).collect();
         let planted: Vec<f64> = planted.iter().map(|item| overlap.score(&item.text)).collect();
         (documents, planted)
     };
-    (of_documents.all, of_planted.all) = against(None);
-    for target in &bundle.manifest.targets {
-        let (documents, planted) = against(Some(&target.name));
+    (of_documents.all, of_planted.all) = against(&targets);
+    for target in &targets {
+        let (documents, planted) = against(std::slice::from_ref(target));
         of_documents.by_target.push(documents);
         of_planted.by_target.push(planted);
     }

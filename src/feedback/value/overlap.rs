@@ -5,10 +5,13 @@
 //! weight(word, text) = (1 + ln count) ln((N + 1) / (documents with the word + 1))
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::feedback::split::words;
 use crate::util::hash::seed_from;
+
+/// Of fewer items, words in common may be what they are about.
+const FEWEST_ITEMS: usize = 8;
 
 /// First pass: in how many documents each word is. A word is kept as 64 bits of its hash.
 #[derive(Debug, Default, Clone)]
@@ -33,12 +36,16 @@ impl WordCounts {
         }
     }
 
-    /// `items`: own fields of the feedback items, joined. Each item counts the same, whatever its length.
-    pub fn against<'a>(self, items: impl IntoIterator<Item = &'a str>) -> WordOverlap {
+    /// `targets`: texts of the feedback items of each target. Each item counts the same, whatever its length. Words of more
+    /// than half of a target's items are its template, which is no reason to take a document for a good one.
+    pub fn against<'a>(self, targets: impl IntoIterator<Item = Vec<&'a str>>) -> WordOverlap {
         let mut centre: BTreeMap<u64, f64> = BTreeMap::new();
-        for item in items {
-            for (word, weight) in self.unit(item) {
-                *centre.entry(word).or_default() += weight;
+        for items in targets {
+            let template = template(&items);
+            for (word, weight) in items.into_iter().flat_map(|item| self.unit(item)) {
+                if !template.contains(&word) {
+                    *centre.entry(word).or_default() += weight;
+                }
             }
         }
         let norm = centre.values().map(|weight| weight * weight).sum::<f64>().sqrt();
@@ -78,6 +85,16 @@ impl WordOverlap {
     }
 }
 
+fn template(items: &[&str]) -> BTreeSet<u64> {
+    let mut counts: BTreeMap<u64, usize> = BTreeMap::new();
+    if items.len() >= FEWEST_ITEMS {
+        for word in items.iter().flat_map(|item| frequencies(item).into_keys()) {
+            *counts.entry(word).or_default() += 1;
+        }
+    }
+    counts.into_iter().filter(|(_, count)| 2 * count > items.len()).map(|(word, _)| word).collect()
+}
+
 fn frequencies(text: &str) -> BTreeMap<u64, f64> {
     let mut counts = BTreeMap::new();
     for word in words(text) {
@@ -97,12 +114,28 @@ mod tests {
         for document in documents {
             counts.add(document);
         }
-        let overlap = counts.against(["The whale!", "the whale?"]);
+        let overlap = counts.against([vec!["The whale!", "the whale?"]]);
         let scores = documents.map(|document| overlap.score(document));
         assert!(scores[0] > 0.5 && scores[0] < 1.0, "{scores:?}");
         assert_eq!(scores[1..], [0.0; 4]);
         assert!((overlap.score("whale") - 1.0).abs() < 1e-12);
         assert_eq!(overlap.score(""), 0.0);
         assert_eq!(WordCounts::default().against([]).score("a"), 0.0);
+    }
+
+    #[test]
+    fn the_template_of_a_target_is_no_overlap_with_it() {
+        let animals = ["whale", "dog", "cat", "owl", "fox", "bee", "ant", "cow"];
+        let items = animals.map(|animal| format!("Question: what is the {animal}? Answer:"));
+        let documents = ["a question and an answer", "an owl and a fox", "nothing of it"];
+        let mut counts = WordCounts::default();
+        for document in documents {
+            counts.add(document);
+        }
+        let of = |count: usize| counts.clone().against([items[..count].iter().map(String::as_str).collect()]);
+        let score = |count: usize| documents.map(|document| of(count).score(document));
+        let [template, subject, nothing] = score(8);
+        assert!(template == 0.0 && subject > 0.3 && nothing == 0.0, "{template} {subject} {nothing}");
+        assert!(score(5)[0] > 0.3, "of a handful of items nobody knows what is template");
     }
 }

@@ -53,6 +53,7 @@ fn fixed() -> Vec<(&'static str, Column)> {
         ("pct", Float(|row| Some(row.pct))),
         ("self_influence", Float(|row| Some(row.self_influence))),
         ("grad_norm", Float(|row| Some(row.grad_norm))),
+        ("overlap", Float(|row| row.overlap)),
         ("span_hits", Int(32, true, |row| row.span_hits)),
         ("near_dup", Long(|row| row.near_dup)),
         ("seen_steps", Longs(|row| row.seen_steps.as_deref())),

@@ -180,8 +180,8 @@ pub fn recall(
 /// A model that was trained on some of the documents, all else alike.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Twin {
-    /// Their numbers, each as often as it was learned from.
-    pub documents: Vec<usize>,
+    /// Their numbers, and how many of its tokens were learned, over and over.
+    pub learned: Vec<(usize, f64)>,
     /// The target's loss that it reached.
     pub loss: f64,
 }
@@ -190,8 +190,7 @@ pub struct Twin {
 const FEWEST_TWINS: usize = 5;
 
 /// Linear datamodeling score (Park et al. 2023, TRAK): Spearman's correlation over twins of the sum of their documents'
-/// values with the loss that they reached, its sign changed so that positive is good. `values`: of what
-/// a twin takes of a document; of whole documents the value times its tokens with a loss.
+/// values by their tokens with the loss that they reached, its sign changed so that positive is good.
 ///
 /// # Errors
 /// Fewer than five twins; documents that are not there; losses that are no numbers; twins that do not differ.
@@ -203,7 +202,7 @@ pub fn lds(values: &[f64], overlap: &[f64], twins: &[Twin]) -> Result<Comparison
     }
     for (number, twin) in twins.iter().enumerate() {
         let place = || format!("twin {number}");
-        if let Some(document) = twin.documents.iter().find(|&&document| document >= values.len()) {
+        if let Some((document, _)) = twin.learned.iter().find(|(document, _)| *document >= values.len()) {
             let message = format!("expected documents below {}, found document {document}", values.len());
             problems.push(Diagnostic::new(message).at(place()));
         }
@@ -213,7 +212,8 @@ pub fn lds(values: &[f64], overlap: &[f64], twins: &[Twin]) -> Result<Comparison
     }
     Error::check(problems)?;
     let sums = |values: &[f64]| -> Vec<f64> {
-        twins.iter().map(|twin| twin.documents.iter().map(|&document| values[document]).sum()).collect()
+        let sum = |twin: &Twin| twin.learned.iter().map(|&(document, tokens)| tokens * values[document]).sum();
+        twins.iter().map(sum).collect()
     };
     let (mine, theirs) = (sums(values), sums(overlap));
     let reached: Vec<f64> = twins.iter().map(|twin| -twin.loss).collect();

@@ -36,6 +36,9 @@ pub struct ValueRow {
     /// `<g, g>`, or `-<g, d>` where the optimizer's step is measured.
     pub self_influence: f32,
     pub grad_norm: f32,
+    /// Cosine of its words with those of the feedback items.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlap: Option<f32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span_hits: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -64,9 +64,11 @@ fn equals_are_rarely_called_better() {
 fn twins(stream: &mut Stream, truth: &[f64], count: usize) -> Vec<Twin> {
     (0..count)
         .map(|_| {
-            let documents: Vec<usize> = (0..truth.len()).filter(|_| stream.chance(0.5)).collect();
-            let loss = 3.0 - 0.01 * documents.iter().map(|&document| truth[document]).sum::<f64>();
-            Twin { documents, loss: loss + 0.01 * normal(stream) }
+            let taken = (0..truth.len()).filter(|_| stream.chance(0.5)).collect::<Vec<usize>>();
+            let learned: Vec<(usize, f64)> =
+                taken.into_iter().map(|document| (document, 1.0 + stream.unit())).collect();
+            let sum = learned.iter().map(|&(document, tokens)| tokens * truth[document]).sum::<f64>();
+            Twin { learned, loss: 3.0 - 0.01 * sum + 0.01 * normal(stream) }
         })
         .collect()
 }
@@ -109,7 +111,8 @@ fn bad_evidence_is_refused() {
         assert!(message.contains(wanted), "{message}");
     }
     assert!(text(plain(&values, &values, &[3], 1)).contains("below 3, found document 3"));
-    let twin = |documents: &[usize], loss| Twin { documents: documents.to_vec(), loss };
+    let twin =
+        |documents: &[usize], loss| Twin { learned: documents.iter().map(|&document| (document, 1.0)).collect(), loss };
     let message = text(lds(&values, &values, &[twin(&[9], 1.0), twin(&[1], f64::NAN)]));
     for wanted in
         ["at least 5 twins, found 2", "twin 0: expected documents below 3", "twin 1: expected a finite loss, found NaN"]

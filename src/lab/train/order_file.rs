@@ -16,11 +16,12 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::copies::DocumentName;
 use super::npy::{self, GrowingArray};
 use super::order::{Batch, Exposure, TokenSequence};
+use crate::data::read_rows;
 use crate::error::{Error, Result};
 use crate::util::files;
 
@@ -30,6 +31,13 @@ pub struct OrderFile {
     documents: GrowingArray<u32>,
     tokens: GrowingArray<u32>,
     steps: GrowingArray<u64>,
+}
+
+/// Of `documents.jsonl`.
+#[derive(Serialize, Deserialize)]
+struct Line<Text> {
+    source: Text,
+    id: Text,
 }
 
 struct Paths {
@@ -51,11 +59,6 @@ impl OrderFile {
     /// Begins the files of a run over these documents, in the place of those that were there. Steps up to `after` were
     /// trained elsewhere: they have no entries.
     pub fn create(folder: &Path, documents: &[DocumentName], after: u64) -> Result<Self> {
-        #[derive(Serialize)]
-        struct Line<'a> {
-            source: &'a str,
-            id: &'a str,
-        }
         files::create_folder(folder)?;
         let paths = Paths::of(folder);
         let mut names = Vec::new();
@@ -114,6 +117,33 @@ impl OrderFile {
         self.documents.sync()?;
         self.tokens.sync()?;
         self.steps.sync()
+    }
+
+    /// How many tokens of each document were predicted in all steps, over and over.
+    ///
+    /// # Errors
+    /// Files that are not there or are others.
+    pub fn tokens_by_document(folder: &Path) -> Result<Vec<(DocumentName, u64)>> {
+        let paths = Paths::of(folder);
+        let mut names = Vec::new();
+        for (number, row) in read_rows(&paths.names, None)?.into_iter().enumerate() {
+            let line: Line<String> = serde_json::from_value(row.into()).map_err(|e| {
+                let error = Error::bad(format!("expected the name of a document: {e}"));
+                error.in_file(&paths.names).at(format!("line {}", number + 1))
+            })?;
+            names.push((DocumentName { source: line.source, id: line.id }, 0));
+        }
+        let documents: Vec<u32> = npy::read(&paths.documents, 0, u64::MAX)?;
+        let tokens: Vec<u32> = npy::read(&paths.tokens, 0, u64::MAX)?;
+        for (document, tokens) in documents.into_iter().zip(tokens) {
+            let count = names.len();
+            let Some((_, sum)) = names.get_mut(document as usize) else {
+                let message = format!("expected documents below {count}, found {document}");
+                return Err(Error::bad(message).in_file(&paths.documents));
+            };
+            *sum += u64::from(tokens);
+        }
+        Ok(names)
     }
 
     /// The documents of one step, counted from 1, with the tokens that were predicted of each.

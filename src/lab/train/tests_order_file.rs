@@ -56,6 +56,14 @@ fn files_are_numpys_and_steps_read_back() {
         assert_eq!(OrderFile::read_step(folder.path(), step).unwrap(), wanted);
         assert_eq!(wanted.iter().map(|exposure| exposure.tokens).sum::<usize>(), 48);
     }
+    let all: usize =
+        (1..=50).flat_map(|step| OrderFile::read_step(folder.path(), step).unwrap()).map(|one| one.tokens).sum();
+    let sums = OrderFile::tokens_by_document(folder.path()).unwrap();
+    assert_eq!(sums.iter().map(|(_, tokens)| tokens).sum::<u64>(), all as u64);
+    let of_third =
+        |step| OrderFile::read_step(folder.path(), step).unwrap().into_iter().filter(|one| one.document == 3);
+    let third: usize = (1..=50).flat_map(of_third).map(|one| one.tokens).sum();
+    assert_eq!(sums[3], (super::super::DocumentName { source: "b".into(), id: "d\"3\n".into() }, third as u64));
     for step in [0, 51, u64::MAX] {
         assert!(OrderFile::read_step(folder.path(), step).unwrap_err().to_string().contains("expected a step"));
     }
