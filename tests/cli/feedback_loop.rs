@@ -360,6 +360,48 @@ fn a_check_trains_every_arm_and_judges_sealed_items() {
     let again = check("check");
     assert_eq!((again.code, again.out), (0, made.out));
 
+    // The runs are twins: values turned round foretell the opposite.
+    let stream = path("data/lab/corpus.jsonl.gz");
+    let value =
+        ["feedback", "value", "fb", &path("data/lab/midrun"), "--stream", &stream, "--sample", "3", "--out", "v"];
+    assert_eq!(bench.veval(&value).code, 0);
+    let rows: Vec<Value> = bench.read("v/values.jsonl").lines().map(json).collect();
+    let turned = |row: &Value| {
+        let mut row = row.clone();
+        for (name, value) in row.as_object_mut().unwrap() {
+            if name == "value" || name.starts_with("value_") && !name.starts_with("value_se") {
+                *value = (-value.as_f64().unwrap()).into();
+            }
+        }
+        format!("{row}\n")
+    };
+    bench.write("turned.jsonl", rows.iter().map(turned).collect::<String>());
+    let twins = |values: &str, seeds: &str| {
+        let arms = ["--arm", "old=", "--arm", &new, "--seeds", seeds, "--values", values, "--out", "check"];
+        bench.veval(&[&["feedback", "check", "fb", "--plan", "go_on.toml"], &arms[..]].concat())
+    };
+    let few = twins("v/values.jsonl", "2");
+    assert!(few.code == 2 && few.err.contains("at least 5 runs to try values on, found 4"), "{}", few.err);
+    let lds = |values: &str| -> Vec<f64> {
+        let made = twins(values, "3");
+        assert!(made.code == 0 && made.out.contains("LDS"), "{}", made.err);
+        let found = json(&bench.read("check/check.json"));
+        let foretold = found["foretold"].as_array().unwrap();
+        assert_eq!(
+            foretold.iter().map(|own| own["of"].as_str().unwrap()).collect::<Vec<_>>(),
+            ["all targets", "sums", "brackets"]
+        );
+        foretold.iter().map(|own| own["lds"]["value"].as_f64().unwrap()).collect()
+    };
+    let (own, opposite) = (lds("v/values.jsonl"), lds("turned.jsonl"));
+    assert!(
+        own.iter().zip(&opposite).all(|(own, opposite)| own.abs() <= 1.0 && (own + opposite).abs() < 1e-9),
+        "{own:?} {opposite:?}"
+    );
+    bench.write("other.jsonl", bench.read("v/values.jsonl").replace("value_sums", "value_others"));
+    let other = twins("other.jsonl", "3");
+    assert!(other.code == 2 && other.err.contains("expected the column value_sums, found none"), "{}", other.err);
+
     // A folder that was trained with something else is no result of it.
     let command = |arm: &str, command: &str| {
         bench.veval(&[

@@ -18,7 +18,7 @@ use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::feedback::bundle::Bundle;
 use crate::feedback::check::{Arm, Difference, Family, Task, compare_family};
-use crate::feedback::value::Comparison;
+use crate::feedback::value::{Comparison, FEWEST_TWINS};
 use crate::kernels::cpu::Cpu;
 use crate::lab::train::{Plan, Trainer, Training};
 use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
@@ -39,7 +39,7 @@ pub(super) fn check(arguments: &FeedbackCheckArguments) -> Result<()> {
     names_differ(&arguments.arms)?;
     shares_are_named(arguments, &base)?;
     // Whatever can be wrong is found before the first step.
-    let values = arguments.values.as_deref().map(|path| values(path, &bundle)).transpose()?;
+    let values = arguments.values.as_deref().map(|path| values(path, &bundle, arguments)).transpose()?;
     let measured = measured_on(arguments, &bundle, &base, &kernels)?;
     stop_when_interrupted()?;
     files::create_folder(&arguments.out)?;
@@ -65,7 +65,12 @@ pub(super) fn check(arguments: &FeedbackCheckArguments) -> Result<()> {
     print(&printable(&judged.text(&arguments.arms[0].name)))
 }
 
-fn values(path: &Path, bundle: &Bundle) -> Result<Values> {
+fn values(path: &Path, bundle: &Bundle, arguments: &FeedbackCheckArguments) -> Result<Values> {
+    let runs = arguments.arms.len() as u64 * arguments.seeds;
+    if runs < FEWEST_TWINS as u64 {
+        let message = format!("expected at least {FEWEST_TWINS} runs to try values on, found {runs}");
+        return Err(Error::bad(message).at("--values").help("take more --seeds"));
+    }
     let values = Values::read(path)?;
     values.have(&target_names(bundle), path)?;
     Ok(values)

@@ -50,7 +50,7 @@ pub use overlap::{WordCounts, WordOverlap};
 #[cfg(feature = "parquet")]
 pub use parquet::write_parquet;
 pub use reliability::{
-    Agreement, Among, Comparison, RESAMPLES, SplitHalf, Twin, agreement, lds, recall, spearman_brown,
+    Agreement, Among, Comparison, FEWEST_TWINS, RESAMPLES, SplitHalf, Twin, agreement, lds, recall, spearman_brown,
 };
 pub use report::{Planted, SourceReport, TargetReport, ValueReport, Words, Worth};
 pub use row::ValueRow;

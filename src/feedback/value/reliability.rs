@@ -187,7 +187,7 @@ pub struct Twin {
 }
 
 /// Fewer twins have too few orders to tell.
-const FEWEST_TWINS: usize = 5;
+pub const FEWEST_TWINS: usize = 5;
 
 /// Linear datamodeling score (Park et al. 2023, TRAK): Spearman's correlation over twins of the sum of their documents'
 /// values by their tokens with the loss that they reached, its sign changed so that positive is good.
