@@ -52,7 +52,7 @@ fn parts_of_unequal_size_have_the_mean_of_all_items() {
     let decoder = &model.decoder;
     let items = targets(&expected(path).tokens);
     let names: BTreeSet<String> = decoder.leaves().parameters().keys().map(|name| (*name).to_owned()).collect();
-    let found = part_gradients(decoder, &names, &items, 2, MEMORY, &mut || Ok(())).unwrap();
+    let found = part_gradients(decoder, &names, &items, 2, MEMORY, &mut |_, _| Ok(())).unwrap();
     assert_eq!(found.items, [3, 2]);
     let alone: Vec<(f64, Direction)> = items.iter().map(|item| whole(decoder, item)).collect();
     let own = found.mean();
@@ -62,7 +62,6 @@ fn parts_of_unequal_size_have_the_mean_of_all_items() {
             near(f64::from(*value), mean, 1.0, name);
         }
     }
-    near(found.loss, alone.iter().map(|(loss, _)| loss).sum::<f64>() / 5.0, 1.0, name);
     // Items of even number are part 0.
     let gram = found.gram();
     let sum = |one: usize, other: usize| -> f64 {

@@ -122,7 +122,7 @@ impl Work<'_> {
         let (mut gradients, mut sealed_losses) = (Vec::new(), Vec::new());
         for target in &chosen.targets {
             let parts = self.arguments.parts;
-            gradients.push(part_gradients(decoder, &names, &target.feedback, parts, memory, &mut || {
+            gradients.push(part_gradients(decoder, &names, &target.feedback, parts, memory, &mut |_, _| {
                 bar.inc(1);
                 if ctx::interrupted() {
                     let message = "interrupted; nothing was written";

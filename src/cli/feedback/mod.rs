@@ -3,9 +3,12 @@
 mod build;
 mod check;
 mod export;
+mod geometry;
+mod geometry_report;
 mod mix;
 mod probe;
 mod sealed;
+mod stream;
 mod value;
 mod value_report;
 
@@ -21,6 +24,7 @@ pub(super) fn feedback(arguments: &FeedbackArguments) -> Result<()> {
         Feedbacks::Build(arguments) => build::build(arguments),
         Feedbacks::Value(arguments) => value::value(arguments),
         Feedbacks::Probe(arguments) => probe::probe(arguments),
+        Feedbacks::Geometry(arguments) => geometry::geometry(arguments),
         Feedbacks::Check(arguments) => check::check(arguments),
         Feedbacks::Mix(arguments) => mix::mix(arguments),
         Feedbacks::Export(arguments) => export::export_to(arguments),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::sealed::items_of;
+use super::stream::sampled;
 use super::value_report::{Report, text};
 use super::{all_checkpoints, one_checkpoint};
 use crate::ckpt::CheckpointRef;
@@ -24,7 +25,6 @@ use crate::lab::train::DocumentName;
 use crate::lm::LanguageModel;
 use crate::model::Predicted;
 use crate::util::files;
-use crate::util::hash::seed_from;
 
 /// Tokens of a pass of the reference, which has no gradients.
 const REFERENCE_AT_ONCE: usize = 2048;
@@ -102,21 +102,6 @@ fn copies(values: &Values, arguments: &FeedbackValueArguments) -> Result<Documen
     };
     let rule = CopyRule { strength: arguments.copy_strength, seed: arguments.copy_seed, ..CopyRule::default() };
     DocumentCopies::new(&values.rows().map(document).collect::<Vec<_>>(), rule)
-}
-
-/// As many documents of each source, by the hash of their names: a random sample, the same every time.
-fn sampled(documents: Vec<CorpusDocument>, sample: Option<usize>) -> Vec<CorpusDocument> {
-    let Some(sample) = sample else { return documents };
-    let mut order: Vec<usize> = (0..documents.len()).collect();
-    order.sort_by_key(|&number| {
-        let document = &documents[number];
-        (&document.source, seed_from(&["veval.feedback sample", &document.source, &document.id]))
-    });
-    let chosen: BTreeSet<usize> = order
-        .chunk_by(|&a, &b| documents[a].source == documents[b].source)
-        .flat_map(|source| source.iter().take(sample).copied())
-        .collect();
-    documents.into_iter().enumerate().filter(|(number, _)| chosen.contains(number)).map(|(_, own)| own).collect()
 }
 
 /// What the passes at all checkpoints bring.
