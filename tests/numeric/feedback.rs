@@ -16,14 +16,14 @@ use veval::request::{GradSpan, SiteValues};
 
 use crate::support::{cases, expected, open};
 
-const MEMORY: usize = 1 << 30;
+pub const MEMORY: usize = 1 << 30;
 
-fn cpu() -> Cpu {
+pub fn cpu() -> Cpu {
     Cpu::new(Isa::best(), 2)
 }
 
 /// Parts of one text, as items.
-fn targets(tokens: &[u32]) -> Vec<Target> {
+pub fn targets(tokens: &[u32]) -> Vec<Target> {
     let target = |from: usize, to: usize, start: usize| Target {
         id: format!("{from}-{to}"),
         tokens: tokens[from..to].to_vec(),
@@ -33,7 +33,7 @@ fn targets(tokens: &[u32]) -> Vec<Target> {
 }
 
 /// Mean loss of one item and its gradient, whole and alone.
-fn whole(decoder: &Decoder<Tape<Cpu>>, item: &Target) -> (f64, Direction) {
+pub fn whole(decoder: &Decoder<Tape<Cpu>>, item: &Target) -> (f64, Direction) {
     let mut weights = WeightGradients::new(decoder, |_| true, Summed::Pass);
     let span = GradSpan { start: item.start, end: item.tokens.len() };
     let objective = Objective { tokens: &item.tokens, loss: Loss::Nll { span, mean: true } };
@@ -41,7 +41,7 @@ fn whole(decoder: &Decoder<Tape<Cpu>>, item: &Target) -> (f64, Direction) {
     (reversed.losses[0], weights.into_parameters().unwrap())
 }
 
-fn near(found: f64, wanted: f64, scale: f64, name: &str) {
+pub fn near(found: f64, wanted: f64, scale: f64, name: &str) {
     assert!((found - wanted).abs() <= 1e-5 * scale + 1e-12, "{name}: {found} {wanted}");
 }
 

@@ -253,7 +253,13 @@ impl Report {
         let noise = (0..self.groups.len()).filter(|group| !at.whole.above_noise(*group));
         let sentence = |group: usize| {
             let GroupNote { name, items, .. } = &self.groups[group];
-            format!("{name}: its gradient cannot be told from zero with {items} items, so it has no cosine\n")
+            let square = at.whole.product(group, group);
+            let [low, high] = square.interval.map_or([f64::NAN; 2], |(low, high)| [low, high]);
+            let square = square.value;
+            format!(
+                "{name}: its gradient cannot be told from zero with {items} items, so it has no cosine (squared norm \
+                 {square:.3e}, {low:.3e} – {high:.3e})\n"
+            )
         };
         noise.map(sentence).collect()
     }
@@ -305,7 +311,7 @@ fn shown(own: Option<Estimate>) -> [String; 2] {
 }
 
 fn percent(share: f64) -> String {
-    format!("{:.1} %", 100.0 * share)
+    format!("{:.2} %", 100.0 * share)
 }
 
 /// Value and bounds, or nothing.

@@ -78,8 +78,11 @@ impl PartGram {
         self.parts
     }
 
-    /// Between two parts.
-    pub(super) fn product(&self, a: usize, part_a: usize, b: usize, part_b: usize) -> f64 {
+    /// Between two parts: groups and parts by number.
+    ///
+    /// # Panics
+    /// For groups and parts that are not there.
+    pub fn product(&self, a: usize, part_a: usize, b: usize, part_b: usize) -> f64 {
         let side = self.groups.len() * self.parts;
         self.products[(a * self.parts + part_a) * side + b * self.parts + part_b]
     }
