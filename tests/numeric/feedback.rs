@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use veval::ckpt::Address;
-use veval::feedback::bundle::{dot, part_gradients};
+use veval::feedback::bundle::part_gradients;
+use veval::feedback::gradset::dot;
 use veval::feedback::probe::{AdamState, Probe};
 use veval::feedback::value::DocumentAt;
 use veval::feedback::{Collect, Compared, Direction, Target};

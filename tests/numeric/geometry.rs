@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use veval::feedback::bundle::dot;
 use veval::feedback::geometry::{AtCheckpoint, Group, PairedAgreement, grams_at, without_context};
+use veval::feedback::gradset::dot;
 use veval::feedback::{Direction, Target};
 use veval::kernels::cpu::Cpu;
 use veval::kernels::tape::Tape;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::error::Result;
 use crate::feedback::collect::{named, objective};
-use crate::feedback::gradset::Evidence;
+use crate::feedback::gradset::{Evidence, cosine, dot};
 use crate::feedback::{Direction, Target};
 use crate::kernels::Reverse;
 use crate::kernels::tape::Tape;
@@ -97,17 +97,7 @@ impl PartGradients {
 
     /// What a gradient set says of itself.
     pub fn evidence(&self) -> Evidence {
-        let mut norms = self.norms.clone();
-        norms.sort_by(f64::total_cmp);
-        let middle = norms.len() / 2;
-        let norm_median =
-            if norms.len() % 2 == 1 { norms[middle] } else { f64::midpoint(norms[middle - 1], norms[middle]) };
-        Evidence {
-            items: norms.len() as u64,
-            norm_mean: norms.iter().sum::<f64>() / norms.len() as f64,
-            norm_median,
-            split_half_cosine: half_cosine(&self.parts, &self.items),
-        }
+        Evidence::of(&self.norms, half_cosine(&self.parts, &self.items))
     }
 }
 
@@ -138,13 +128,5 @@ fn half_cosine(parts: &[Direction], items: &[usize]) -> Option<f64> {
         let own = parts.iter().skip(first).step_by(2).cloned().collect::<Vec<_>>();
         mean(&own, &items.iter().skip(first).step_by(2).copied().collect::<Vec<_>>())
     };
-    let (one, other) = (half(0), half(1));
-    let norms = (dot(&one, &one) * dot(&other, &other)).sqrt();
-    (norms > 0.0).then(|| (dot(&one, &other) / norms).clamp(-1.0, 1.0))
-}
-
-/// Over the parameters that both have.
-pub fn dot(one: &Direction, other: &Direction) -> f64 {
-    let both = one.iter().filter_map(|(name, own)| Some((own, other.get(name)?)));
-    both.flat_map(|(a, b)| a.values.iter().zip(&b.values)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    cosine(&half(0), &half(1))
 }

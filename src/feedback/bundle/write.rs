@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use super::choose::Chosen;
-use super::gradients::{PartGradients, dot, part_of};
+use super::gradients::{PartGradients, part_of};
 use super::manifest::{
     CheckpointNote, FORMAT, FileNote, ItemLine, LOSS, Manifest, SIGN, SplitNote, SuiteNote, TargetAt, TargetNote,
 };
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::feedback::Direction;
-use crate::feedback::gradset::{Evidence, GradSet, Kind, Precision, Provenance};
+use crate::feedback::gradset::{Evidence, GradSet, Kind, Precision, Provenance, dot};
 use crate::feedback::store::Reduction;
 use crate::text::Tokenizer;
 use crate::util::{files, hash};

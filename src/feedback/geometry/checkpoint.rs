@@ -16,12 +16,12 @@ use super::agreement::PairedAgreement;
 use super::part_gram::{LayerGrams, too_few};
 use crate::error::{Error, Result};
 use crate::feedback::bundle::{item_gradient, part_gradients};
+use crate::feedback::gradset::dot_values;
 use crate::feedback::{Direction, Target};
 use crate::kernels::Reverse;
 use crate::kernels::tape::Tape;
 use crate::lm::shown_bytes;
 use crate::model::{Decoder, Leaves, Place};
-use crate::request::SiteValues;
 
 /// Beside the parts of all groups: an item's gradient as it is made and as it is read, the same of its marginal.
 const GRADIENTS_BESIDE: usize = 4;
@@ -170,14 +170,11 @@ fn sweeps(layers: &[Own], bytes_each: usize, memory: usize) -> Result<Vec<Range<
 
 /// Adds `<a, a>`, `<a, b>` and `<b, b>`, parameter by parameter in the order of layers.
 fn add_products(sums: &mut [f64; 3], one: &Direction, other: &Direction, layers: &[Own]) {
-    let dot = |a: &SiteValues, b: &SiteValues| -> f64 {
-        a.values.iter().zip(&b.values).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-    };
     for name in layers.iter().flat_map(|layer| &layer.parameters) {
         if let (Some(one), Some(other)) = (one.get(name), other.get(name)) {
-            for (sum, product) in sums.iter_mut().zip([dot(one, one), dot(one, other), dot(other, other)]) {
-                *sum += product;
-            }
+            let (one, other) = (&one.values, &other.values);
+            let products = [dot_values(one, one), dot_values(one, other), dot_values(other, other)];
+            sums.iter_mut().zip(products).for_each(|(sum, product)| *sum += product);
         }
     }
 }
