@@ -24,6 +24,7 @@ use crate::lm::{LanguageModel, Local};
 use crate::model::{Place, Predicted, Source};
 use crate::run::{Selection, prepare};
 use crate::text::Tokenizer;
+use crate::util::files;
 
 /// Tokens of a pass in which sealed items are measured.
 const MEASURED_AT_ONCE: usize = 2048;
@@ -38,10 +39,7 @@ struct Projected {
 }
 
 pub(super) fn build(arguments: &FeedbackBuildArguments) -> Result<()> {
-    if arguments.out.exists() {
-        let error = Error::bad("expected a name that is free, found a folder").in_file(&arguments.out);
-        return Err(error.help("remove it first, or name another"));
-    }
+    files::check_free(&arguments.out)?;
     let threads = arguments.cost.threads.count();
     let suite = read(&arguments.suite)?;
     let named = all_checkpoints(&arguments.checkpoints, arguments.quiet)?;

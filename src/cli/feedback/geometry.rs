@@ -23,10 +23,7 @@ use crate::text::Tokenizer;
 use crate::util::files;
 
 pub(super) fn geometry(arguments: &FeedbackGeometryArguments) -> Result<()> {
-    if arguments.out.exists() {
-        let error = Error::bad("expected a name that is free, found a folder").in_file(&arguments.out);
-        return Err(error.help("remove it first, or name another"));
-    }
+    files::check_free(&arguments.out)?;
     let report = match (&arguments.bundle, &arguments.stream) {
         (Some(bundle), Some(stream)) => of_set(arguments, bundle, stream)?,
         _ => of_arrays(arguments)?,

@@ -22,10 +22,7 @@ const MOST_REPORT_BYTES: u64 = 64 << 20;
 const REPORT_SCHEMA: &str = "veval.value_report/1";
 
 pub(super) fn mix(arguments: &MixArguments) -> Result<()> {
-    if arguments.out.exists() {
-        let error = Error::bad("expected a name that is free, found a file").in_file(&arguments.out);
-        return Err(error.help("remove it first, or name another"));
-    }
+    files::check_free(&arguments.out)?;
     let previous = MixtureFile::read(&arguments.mixture)?;
     let run = Run::of(&previous, arguments.total_tokens, arguments.sequence_length)
         .map_err(|error| error.in_file(&arguments.mixture))?;

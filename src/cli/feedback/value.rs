@@ -30,10 +30,7 @@ use crate::util::files;
 const REFERENCE_AT_ONCE: usize = 2048;
 
 pub(super) fn value(arguments: &FeedbackValueArguments) -> Result<()> {
-    if arguments.out.exists() {
-        let error = Error::bad("expected a name that is free, found a folder").in_file(&arguments.out);
-        return Err(error.help("remove it first, or name another"));
-    }
+    files::check_free(&arguments.out)?;
     let bundle = Bundle::open(&arguments.bundle)?;
     let named = all_checkpoints(&arguments.checkpoints, arguments.quiet)?;
     if !arguments.moments.is_empty() && arguments.moments.len() != named.len() {

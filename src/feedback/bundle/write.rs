@@ -37,10 +37,7 @@ pub fn write(
     checkpoints: &[AtCheckpoint],
     more: &mut dyn FnMut(&Path) -> Result<()>,
 ) -> Result<Manifest> {
-    if folder.exists() {
-        let error = Error::bad("expected a name that is free, found a folder").in_file(folder);
-        return Err(error.help("remove it first, or name another"));
-    }
+    files::check_free(folder)?;
     no_zeros(chosen, checkpoints)?;
     names_differ("targets", chosen.targets.iter().map(|target| target.name.as_str()))?;
     names_differ("checkpoints", checkpoints.iter().map(|checkpoint| checkpoint.note.name.as_str()))?;

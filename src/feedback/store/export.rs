@@ -38,9 +38,7 @@ pub struct Exported {
 /// # Errors
 /// A folder that is there; damaged shards.
 pub fn export(store: &GradStore, to: ExportTo, out: &Path) -> Result<Exported> {
-    if out.exists() {
-        return Err(Error::bad("expected a name that is free, found something there").in_file(out));
-    }
+    files::check_free(out)?;
     let name = out.file_name().ok_or_else(|| Error::bad("expected the name of a folder").in_file(out))?;
     store.verify()?;
     let part = out.with_file_name(format!("{}.part", name.to_string_lossy()));
