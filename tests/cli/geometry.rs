@@ -60,14 +60,14 @@ fn interval(estimate: &Value) -> [f64; 2] {
 #[test]
 fn intervals_hold_the_planted_cosines_and_noise_has_none() {
     let seeds = 20;
-    let (mut holds, mut raw_holds) = (0, 0);
+    let (mut holds, mut corrected, mut raw) = (0, Vec::new(), Vec::new());
     for seed in 0..seeds {
         let bench = Bench::new();
         let mut stream = Stream::new(seed, &["arrays"]);
-        write_npy(&bench, "axis.npy", "<f4", &planted(&mut stream, 1.0, 150, 1.0));
+        write_npy(&bench, "axis.npy", "<f4", &planted(&mut stream, 1.0, 150, 0.6));
         let cosines = [("like", 0.7), ("across", 0.0), ("against", -0.5)];
         for (name, cosine) in cosines {
-            write_safetensors(&bench, &format!("{name}.safetensors"), &planted(&mut stream, cosine, 140, 1.0));
+            write_safetensors(&bench, &format!("{name}.safetensors"), &planted(&mut stream, cosine, 140, 0.6));
         }
         for name in ["noise", "more_noise"] {
             let rows: Vec<Vec<f64>> = (0..40).map(|_| (0..WIDTH).map(|_| normal(&mut stream)).collect()).collect();
@@ -83,9 +83,11 @@ fn intervals_hold_the_planted_cosines_and_noise_has_none() {
             let pair = pair(&found, "axis", name);
             let [low, high] = interval(&pair["cosine"]);
             holds += u32::from(low <= cosine && cosine <= high);
-            raw_holds += u32::from(cosine != 0.0 && pair["raw_cosine"].as_f64().unwrap().abs() > cosine.abs() - 0.1);
         }
-        assert_eq!(pair(&found, "axis", "like")["relation"], "agree", "{found}");
+        let like = pair(&found, "axis", "like");
+        assert_eq!(like["relation"], "agree", "{found}");
+        corrected.push(like["cosine"]["value"].as_f64().unwrap());
+        raw.push(like["raw_cosine"].as_f64().unwrap());
         assert_eq!(pair(&found, "axis", "against")["relation"], "conflict", "{found}");
         assert_eq!(pair(&found, "noise", "more_noise")["cosine"], Value::Null, "{found}");
         // What is in the folder is what is printed.
@@ -94,8 +96,11 @@ fn intervals_hold_the_planted_cosines_and_noise_has_none() {
     }
     // 95 % of 60, less two standard deviations of that count.
     assert!(holds >= 54, "{holds} of 60");
-    // Noise of the means is a third of each squared norm or more: the raw cosine falls short.
-    assert!(raw_holds <= 4, "{raw_holds} of 40");
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let (corrected, raw) = (mean(&corrected), mean(&raw));
+    assert!((corrected - 0.7).abs() < 0.05, "{corrected}");
+    // Noise of the means adds 0.36 * 48 / 150 and 0.36 * 48 / 140 to the squared norms.
+    assert!((raw - 0.7 / (1.115f64 * 1.123).sqrt()).abs() < 0.05 && raw < corrected - 0.04, "{raw} {corrected}");
 }
 
 #[test]
@@ -105,10 +110,10 @@ fn conflict_is_told_by_layer_and_row_by_row() {
     let noise = 0.1;
     let mut one = planted(&mut stream, 1.0, 60, noise);
     let mut other = planted(&mut stream, -0.8, 60, noise);
-    // Alike in the second half of the columns, and in conflict in the first; three rows of ten are turned round.
+    // Alike in the second half of the columns, and in conflict in the first; one row of ten is turned round.
     for (number, row) in one.iter_mut().chain(&mut other).enumerate() {
         row[WIDTH - 1] += 2.0;
-        if number >= 60 && number % 10 < 3 {
+        if number >= 60 && number.is_multiple_of(10) {
             row.iter_mut().for_each(|x| *x = -*x);
         }
     }
@@ -124,8 +129,8 @@ fn conflict_is_told_by_layer_and_row_by_row() {
     assert_eq!(layers[1]["in_conflict"], 0.0, "{found}");
     let agreement = &found["agreement"][0];
     assert_eq!((agreement["group"].as_str(), agreement["samples"].as_u64()), (Some("one=other"), Some(60)));
-    assert_eq!(agreement["in_conflict"]["value"], 0.3);
-    assert_eq!(agreement["kept"][0]["share"], 0.7);
+    assert_eq!(agreement["in_conflict"]["value"], 0.1);
+    assert_eq!(agreement["kept"][0]["share"], 0.9);
     // Together they agree, so that nothing is taken out.
     assert_eq!(found["projection"][0]["removed"], 0.0);
     let table = bench.veval(&[
@@ -151,9 +156,10 @@ fn conflict_is_told_by_layer_and_row_by_row() {
         "--out",
         "table",
     ]);
-    let line = |begin: &str| table.out.lines().find(|line| line.starts_with(begin)).unwrap_or_default().to_owned();
-    let words = |begin: &str| line(begin).split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
-    assert!(words("one ").ends_with("conflict") && words("one ").starts_with("one back -1.000"), "{}", table.out);
+    // The first line that begins so is the head.
+    let line = table.out.lines().filter(|line| line.starts_with("one ")).nth(1).unwrap_or_default();
+    let words: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(words, ["one", "back", "-1.000", "-1.000", "–", "-1.000", "-1.000", "conflict"], "{}", table.out);
     assert!(table.out.contains("100.00 %     100.00 %  back"), "{}", table.out);
 }
 
@@ -201,10 +207,11 @@ fn arrays_that_do_not_go_together_are_refused() {
     }
     for (arguments, wanted) in [
         (&["--arrays", "a=a.npy", "--out", "there"][..], "expected a name that is free"),
-        (&["--out", "out"], "--arrays"),
+        (&["--out", "out"], "--stream"),
         (&["fb", "--out", "out"], "--stream"),
         (&["fb", "ckpt", "--arrays", "a=a.npy", "--out", "out"], "cannot be used with"),
-        (&["--arrays", "a=a.npy", "--sample", "3", "--out", "out"], "--stream"),
+        (&["--arrays", "a=a.npy", "--sample", "3", "--out", "out"], "cannot be used with"),
+        (&["fb", "ckpt", "--stream", "s.jsonl", "--layer", "a=3", "--out", "out"], "cannot be used with"),
     ] {
         let made = bench.veval(&[&["feedback", "geometry"], arguments].concat());
         assert!(made.code == 2 && made.err.contains(wanted), "{arguments:?}: {}", made.err);
@@ -265,11 +272,11 @@ fn a_source_is_like_itself_and_like_its_task_and_nothing_depends_on_order_or_thr
     assert_eq!(names, ["target/sums", "target/brackets", "source/arithmetic", "source/brackets", "source/twin"]);
     let same = pair(&found, "source/brackets", "source/twin");
     let [low, high] = interval(&same["cosine"]);
-    assert!(low > 0.8 && high > 0.95, "{same}");
+    assert!(low > 0.9 && high > 0.99, "{same}");
     let cosine = |one: &str, other: &str| pair(&found, one, other)["cosine"]["value"].as_f64().unwrap();
     let own = cosine("target/brackets", "source/brackets");
-    assert!(own > 0.1 && own > cosine("target/brackets", "source/arithmetic") + 0.1, "{found}");
-    assert_eq!(pair(&found, "target/brackets", "source/twin")["relation"], "agree", "{found}");
+    assert!(own > 0.04 && own > cosine("target/brackets", "source/arithmetic") + 0.04, "{found}");
+    assert_eq!(pair(&found, "target/brackets", "source/brackets")["relation"], "agree", "{found}");
     let at = &found["at"][0];
     assert_eq!(at["checkpoint"]["name"], "midrun");
     let layers = at["layers"].as_array().unwrap();

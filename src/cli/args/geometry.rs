@@ -33,22 +33,22 @@ pub(in crate::cli) struct FeedbackGeometryArguments {
     #[arg(long, value_name = "FILE", required_unless_present = "arrays", requires = "bundle")]
     pub stream: Option<PathBuf>,
     /// Only this source (may be given several times)
-    #[arg(long = "source", value_name = "NAME", requires = "stream")]
+    #[arg(long = "source", value_name = "NAME", conflicts_with = "arrays")]
     pub sources: Vec<String>,
     /// Only N documents of each source, at random
-    #[arg(long, value_name = "N", value_parser = one_or_more, requires = "stream")]
+    #[arg(long, value_name = "N", value_parser = one_or_more, conflicts_with = "arrays")]
     pub sample: Option<usize>,
     /// Whose gradients: all, last:N blocks, or names with *, separated by commas [default: those of the set]
-    #[arg(long = "params", value_name = "WHICH", requires = "stream")]
+    #[arg(long = "params", value_name = "WHICH", conflicts_with = "arrays")]
     pub parameters: Option<Parameters>,
     /// In place of a set and a stream: gradients of items, a row each (may be given several times)
     #[arg(long, value_name = "NAME=FILE.npy|FILE.safetensors[:TENSOR]", value_parser = array, conflicts_with_all = ["bundle", "stream"])]
     pub arrays: Vec<ArrayFile>,
     /// Two of the arrays whose rows are gradients of the same samples, to be compared row by row (may be given several times)
-    #[arg(long, value_name = "NAME=NAME", value_parser = pair, requires = "arrays")]
+    #[arg(long, value_name = "NAME=NAME", value_parser = pair, requires = "arrays", conflicts_with = "bundle")]
     pub paired: Vec<(String, String)>,
     /// So many columns of the arrays are a layer; layers stand side by side (may be given several times) [default: one layer]
-    #[arg(long = "layer", value_name = "NAME=COLUMNS", value_parser = layer, requires = "arrays")]
+    #[arg(long = "layer", value_name = "NAME=COLUMNS", value_parser = layer, requires = "arrays", conflicts_with = "bundle")]
     pub layers: Vec<(String, usize)>,
     /// Random parts of each group's items: intervals are over parts
     #[arg(long, value_name = "K", default_value_t = 10, value_parser = parts)]

@@ -3,12 +3,12 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::npy::NpyFile;
 use super::part_gram::{LayerGrams, PartSums, too_few};
 use crate::ckpt::TensorFile;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::lab::random::Stream;
+use crate::util::npy::NpyFile;
 
 /// Bytes of a tensor of safetensors, which is read whole.
 const MOST_BYTES: usize = 8 << 30;

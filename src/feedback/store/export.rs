@@ -5,13 +5,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::bergson;
 use super::element::Element;
 use super::header::{Normalizer, ProjectionRecord};
 use super::reader::GradStore;
-use super::{bergson, npy};
 use crate::error::{Error, Result};
 use crate::feedback::Signs;
-use crate::util::files;
+use crate::util::{files, npy};
 
 const BLOCK_BYTES: usize = 4 << 20;
 
