@@ -226,7 +226,7 @@ impl Report {
         let mut text = format!("{}: {} groups of {} parts each\n", folder.display(), self.groups.len(), self.parts);
         for at in &self.at {
             if let Some(note) = &at.checkpoint {
-                let _ = write!(text, "\n{}\n", note.name);
+                let _ = writeln!(text, "\n{}", note.name);
             }
             text += &self.pair_table(at);
             text += &self.words(at);

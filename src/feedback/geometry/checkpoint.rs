@@ -60,8 +60,8 @@ struct Own {
     size: usize,
 }
 
-/// `names`: the parameters that count. `memory`: bytes for gradients and activations. `each` is called after every item of every sweep, with
-/// the number of sweeps.
+/// `names`: the parameters that count. `memory`: bytes for gradients and activations. `each` is called after every item of
+/// every sweep, with the number of sweeps.
 ///
 /// # Errors
 /// Groups of fewer items than parts; part means of a single layer that do not fit; gradients of zero; items without gradient,
