@@ -5,15 +5,14 @@ use super::data::here;
 use super::print;
 use crate::error::{Error, Result};
 use crate::model::{FloatType, GgufType, to_folder, to_gguf};
+use crate::util::files;
 
 /// Endings of files of weights that are not written by themselves.
 const OTHER_FILES: [&str; 4] = ["safetensors", "bin", "pt", "pth"];
 
 pub(super) fn convert(arguments: &ConvertArguments) -> Result<()> {
     let ConvertArguments { checkpoint, out, to } = arguments;
-    if out.exists() {
-        return Err(Error::bad("expected a name that is free, found something").in_file(out).help("remove it first"));
-    }
+    files::check_free(out)?;
     let ends = |end: &str| out.extension().is_some_and(|found| found.eq_ignore_ascii_case(end));
     if OTHER_FILES.into_iter().any(ends) {
         return Err(Error::bad("expected a name that ends in .gguf, or that of a folder").in_file(out));

@@ -250,10 +250,7 @@ fn of_item(error: Error, id: &str) -> Error {
 }
 
 fn set(arguments: &GradSetArguments) -> Result<()> {
-    if arguments.out.exists() {
-        let error = Error::bad("expected a name that is free, found a file").in_file(&arguments.out);
-        return Err(error.help("remove it first, or name another"));
-    }
+    files::check_free(&arguments.out)?;
     let Opened { model, targets, names } = open(&arguments.of)?;
     let decoder = model.decoder();
     let shapes = decoder.leaves().parameters().into_iter().filter(|(name, _)| names.contains(*name));

@@ -66,9 +66,7 @@ fn task(arguments: &ImportTaskArguments) -> Result<()> {
     let beside = translation.files.iter().map(|(name, content)| (folder.join(name), content.as_str()));
     let all: Vec<_> = beside.chain([(out.clone(), translation.toml.as_str())]).collect();
     for (path, _) in &all {
-        if path.exists() {
-            return Err(Error::bad("expected a name that is free, found a file").in_file(path).help("remove it first"));
-        }
+        files::check_free(path)?;
     }
     for (path, content) in &all {
         files::write_atomic(path, content.as_bytes())?;

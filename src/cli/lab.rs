@@ -23,10 +23,7 @@ pub(super) fn lab(arguments: &LabArguments) -> Result<()> {
 }
 
 fn new(arguments: &LabNewArguments) -> Result<()> {
-    if arguments.out.exists() {
-        let error = Error::bad("expected a name that is free, found a file or folder").in_file(&arguments.out);
-        return Err(error.help("remove it first, or name another"));
-    }
+    files::check_free(&arguments.out)?;
     Lab::new(arguments.seed, arguments.size.into())?.write(&arguments.out)?;
     print(&format!("{}\n", arguments.out.display()))
 }

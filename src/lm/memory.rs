@@ -14,7 +14,7 @@ const SHARE_OF_FREE: f64 = 0.8;
 const BASE: usize = 64 << 20;
 
 /// The limit of this process in bytes: the one asked for, else what it has and most of what is free now.
-pub(super) fn limit(asked: Option<usize>) -> usize {
+pub fn limit(asked: Option<usize>) -> usize {
     let free = || Some((ctx::memory_available()? as f64 * SHARE_OF_FREE) as usize + ctx::memory_used().unwrap_or(0));
     asked.or_else(free).unwrap_or(usize::MAX)
 }

@@ -48,6 +48,16 @@ pub fn write_atomic(path: &Path, content: &[u8]) -> Result<()> {
     })
 }
 
+/// That nothing is there yet: results are not written over others.
+pub fn check_free(path: &Path) -> Result<()> {
+    if !path.exists() {
+        return Ok(());
+    }
+    let found = if path.is_dir() { "a folder" } else { "a file" };
+    let error = Error::bad(format!("expected a name that is free, found {found}")).in_file(path);
+    Err(error.help("remove it first, or name another"))
+}
+
 /// Creates a folder and its parents.
 pub fn create_folder(path: &Path) -> Result<()> {
     fs::create_dir_all(path).map_err(|e| Error::io("create the folder", path, &e))
@@ -135,6 +145,9 @@ mod tests {
         write_atomic(&path, "\u{feff}hello".as_bytes()).unwrap();
         assert_eq!(read_text(&path, 100).unwrap(), "hello");
         assert!(read_bounded(&path, 3).is_err());
+        assert!(check_free(&path).unwrap_err().to_string().contains("that is free, found a file"));
+        assert!(check_free(folder.path()).unwrap_err().to_string().contains("found a folder"));
+        assert!(check_free(&folder.path().join("b.txt")).is_ok());
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "no temporary file is left");
         assert!(write_atomic(&folder.path().join("missing/a.txt"), b"").is_err());
     }

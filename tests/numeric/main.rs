@@ -5,6 +5,7 @@
 mod adapters;
 mod convert;
 mod feedback;
+mod geometry;
 mod gguf;
 mod invariance;
 mod llama2c;

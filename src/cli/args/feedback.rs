@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::geometry::FeedbackGeometryArguments;
 use super::{Cost, Format, Threads};
 use crate::feedback::Parameters;
 
@@ -21,6 +22,8 @@ pub(in crate::cli) enum Feedbacks {
     Value(FeedbackValueArguments),
     /// Whether one step does to sealed items what the gradients say
     Probe(FeedbackProbeArguments),
+    /// Whose gradients agree and whose are in conflict: targets, sources, arrays from outside
+    Geometry(FeedbackGeometryArguments),
     /// The next mixture, from what sources are worth
     Mix(MixArguments),
     /// Whether training on is better with a new mixture, by sealed items
@@ -395,7 +398,7 @@ fn parts(text: &str) -> Result<usize, String> {
     }
 }
 
-fn one_or_more(text: &str) -> Result<usize, String> {
+pub(super) fn one_or_more(text: &str) -> Result<usize, String> {
     at_least(text, 1)
 }
 

@@ -2,6 +2,7 @@
 
 mod exchange;
 mod feedback;
+mod geometry;
 mod grad;
 mod lab;
 
@@ -13,6 +14,7 @@ pub(in crate::cli) use feedback::{
     ArmFile, CompanyName, FeedbackArguments, FeedbackBuildArguments, FeedbackCheckArguments, FeedbackExportArguments,
     FeedbackProbeArguments, FeedbackValueArguments, Feedbacks, MixArguments,
 };
+pub(in crate::cli) use geometry::{ArrayFile, FeedbackGeometryArguments};
 pub(in crate::cli) use grad::{
     GradArguments, GradCollectArguments, GradExportArguments, GradItems, GradQueryArguments, GradSetArguments, Grads,
     Like, PrecisionName, SetName,

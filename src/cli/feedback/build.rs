@@ -24,6 +24,7 @@ use crate::lm::{LanguageModel, Local};
 use crate::model::{Place, Predicted, Source};
 use crate::run::{Selection, prepare};
 use crate::text::Tokenizer;
+use crate::util::files;
 
 /// Tokens of a pass in which sealed items are measured.
 const MEASURED_AT_ONCE: usize = 2048;
@@ -46,10 +47,7 @@ pub(super) fn build(arguments: &FeedbackBuildArguments) -> Result<()> {
 
 /// A feedback set of some checkpoints, written to the folder `out`.
 pub(in crate::cli) fn make(arguments: &FeedbackBuildArguments, named: &[CheckpointRef]) -> Result<Manifest> {
-    if arguments.out.exists() {
-        let error = Error::bad("expected a name that is free, found a folder").in_file(&arguments.out);
-        return Err(error.help("remove it first, or name another"));
-    }
+    files::check_free(&arguments.out)?;
     let threads = arguments.cost.threads.count();
     let suite = read(&arguments.suite)?;
     let mut work = Work { arguments, chosen: None, tokenizer: None, names: Vec::new() };
@@ -127,7 +125,7 @@ impl Work<'_> {
         let (mut gradients, mut sealed_losses) = (Vec::new(), Vec::new());
         for target in &chosen.targets {
             let parts = self.arguments.parts;
-            gradients.push(part_gradients(decoder, &names, &target.feedback, parts, memory, &mut || {
+            gradients.push(part_gradients(decoder, &names, &target.feedback, parts, memory, &mut |_, _| {
                 bar.inc(1);
                 if ctx::interrupted() {
                     let message = "interrupted; nothing was written";

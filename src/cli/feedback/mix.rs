@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::feedback::mix::{Mixed, MixedStage, Rule, Run, SourceValue, StageUpdate, update};
 use crate::feedback::value::{SourceReport, ValueReport};
 use crate::lab::train::MixtureFile;
+use crate::util::files;
 
 /// After this many bad rows the rest is not looked at.
 const MOST_PROBLEMS: usize = 20;
@@ -26,10 +27,7 @@ pub(super) fn mix(arguments: &MixArguments) -> Result<()> {
 
 /// The next mixture, written to the file `out`.
 pub(in crate::cli) fn make(arguments: &MixArguments) -> Result<Mixed> {
-    if arguments.out.exists() {
-        let error = Error::bad("expected a name that is free, found a file").in_file(&arguments.out);
-        return Err(error.help("remove it first, or name another"));
-    }
+    files::check_free(&arguments.out)?;
     let previous = MixtureFile::read(&arguments.mixture)?;
     let run = Run::of(&previous, arguments.total_tokens, arguments.sequence_length)
         .map_err(|error| error.in_file(&arguments.mixture))?;

@@ -4,10 +4,13 @@ pub(in crate::cli) mod build;
 mod check;
 mod export;
 mod foretold;
+mod geometry;
+mod geometry_report;
 pub(in crate::cli) mod mix;
 mod passes;
 mod probe;
 mod sealed;
+mod stream;
 pub(in crate::cli) mod value;
 mod value_report;
 
@@ -23,6 +26,7 @@ pub(super) fn feedback(arguments: &FeedbackArguments) -> Result<()> {
         Feedbacks::Build(arguments) => build::build(arguments),
         Feedbacks::Value(arguments) => value::value(arguments),
         Feedbacks::Probe(arguments) => probe::probe(arguments),
+        Feedbacks::Geometry(arguments) => geometry::geometry(arguments),
         Feedbacks::Check(arguments) => check::check(arguments),
         Feedbacks::Mix(arguments) => mix::mix(arguments),
         Feedbacks::Export(arguments) => export::export_to(arguments),

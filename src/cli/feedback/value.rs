@@ -1,9 +1,9 @@
 //! `veval feedback value`: what each document of a stream is worth to the targets of a feedback set.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::passes::{Passes, PlantedItem};
+use super::stream::sampled;
 use super::value_report::text;
 use super::{all_checkpoints, one_checkpoint};
 use crate::ckpt::CheckpointRef;
@@ -22,7 +22,6 @@ use crate::lab::train::DocumentName;
 use crate::lm::LanguageModel;
 use crate::model::Predicted;
 use crate::util::files;
-use crate::util::hash::seed_from;
 
 /// Tokens of a pass of the reference, which has no gradients.
 const REFERENCE_AT_ONCE: usize = 2048;
@@ -38,10 +37,7 @@ pub(super) fn value(arguments: &FeedbackValueArguments) -> Result<()> {
 
 /// Values of all documents, written to the folder `out`.
 pub(in crate::cli) fn make(arguments: &FeedbackValueArguments, named: &[CheckpointRef]) -> Result<ValueReport> {
-    if arguments.out.exists() {
-        let error = Error::bad("expected a name that is free, found a folder").in_file(&arguments.out);
-        return Err(error.help("remove it first, or name another"));
-    }
+    files::check_free(&arguments.out)?;
     let bundle = Bundle::open(&arguments.bundle)?;
     if !arguments.moments.is_empty() && arguments.moments.len() != named.len() {
         let (wanted, found) = (named.len(), arguments.moments.len());
@@ -136,21 +132,6 @@ fn copies(values: &Values, arguments: &FeedbackValueArguments) -> Result<Documen
     };
     let rule = CopyRule { strength: arguments.copy_strength, seed: arguments.copy_seed, ..CopyRule::default() };
     DocumentCopies::new(&values.rows().map(document).collect::<Vec<_>>(), rule)
-}
-
-/// As many documents of each source, by the hash of their names: a random sample, the same every time.
-fn sampled(documents: Vec<CorpusDocument>, sample: Option<usize>) -> Vec<CorpusDocument> {
-    let Some(sample) = sample else { return documents };
-    let mut order: Vec<usize> = (0..documents.len()).collect();
-    order.sort_by_key(|&number| {
-        let document = &documents[number];
-        (&document.source, seed_from(&["veval.feedback sample", &document.source, &document.id]))
-    });
-    let chosen: BTreeSet<usize> = order
-        .chunk_by(|&a, &b| documents[a].source == documents[b].source)
-        .flat_map(|source| source.iter().take(sample).copied())
-        .collect();
-    documents.into_iter().enumerate().filter(|(number, _)| chosen.contains(number)).map(|(_, own)| own).collect()
 }
 
 /// Mean losses under another checkpoint with the same tokenizer.

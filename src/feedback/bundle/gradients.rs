@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::error::Result;
 use crate::feedback::collect::{named, objective};
-use crate::feedback::gradset::Evidence;
+use crate::feedback::gradset::{Evidence, cosine, dot};
 use crate::feedback::{Direction, Target};
 use crate::kernels::Reverse;
 use crate::kernels::tape::Tape;
@@ -18,8 +18,6 @@ pub struct PartGradients {
     pub parts: Vec<Direction>,
     /// Items of each part.
     pub items: Vec<usize>,
-    /// Mean loss over all items, nats.
-    pub loss: f64,
     /// Norms of the items' gradients.
     norms: Vec<f64>,
 }
@@ -29,31 +27,44 @@ pub fn part_of(item: usize, parts: usize) -> usize {
     item % parts
 }
 
-/// Gradients of the mean loss of each item's answer, summed item by item in their order. `each` is called after every item.
+/// Gradient of the mean loss of an item's answer, in a pass of its own.
 ///
 /// # Errors
-/// Items without gradient and losses that are not finite, by id; whatever `each` says.
+/// An item without gradient or with a loss that is not finite, by id.
+pub fn item_gradient<K: Reverse>(
+    decoder: &Decoder<Tape<K>>,
+    names: &BTreeSet<String>,
+    item: &Target,
+    memory: usize,
+) -> Result<Direction> {
+    let mut weights = WeightGradients::new(decoder, |name| names.contains(name), Summed::Pass);
+    let reach = Reach { memory, ..Reach::default() };
+    decoder
+        .reverse(&[objective(item, true)], reach, &mut weights)
+        .map_err(|error| named(error, std::slice::from_ref(item)))?;
+    weights.into_parameters()
+}
+
+/// Mean gradients of the parts, summed item by item in their order. `each` is called with every item's number and gradient.
+///
+/// # Errors
+/// Those of [`item_gradient`]; whatever `each` says.
 pub fn part_gradients<K: Reverse>(
     decoder: &Decoder<Tape<K>>,
     names: &BTreeSet<String>,
     items: &[Target],
     parts: usize,
     memory: usize,
-    each: &mut dyn FnMut() -> Result<()>,
+    each: &mut dyn FnMut(usize, &Direction) -> Result<()>,
 ) -> Result<PartGradients> {
     let parts = parts.min(items.len());
     let mut sums: Vec<Direction> = vec![Direction::new(); parts];
     let mut counts = vec![0; parts];
-    let (mut loss, mut norms) = (0.0, Vec::with_capacity(items.len()));
+    let mut norms = Vec::with_capacity(items.len());
     for (number, item) in items.iter().enumerate() {
-        let mut weights = WeightGradients::new(decoder, |name| names.contains(name), Summed::Pass);
-        let reach = Reach { memory, ..Reach::default() };
-        let reversed = decoder
-            .reverse(&[objective(item, true)], reach, &mut weights)
-            .map_err(|error| named(error, std::slice::from_ref(item)))?;
-        let gradient = weights.into_parameters()?;
-        loss += reversed.losses[0];
+        let gradient = item_gradient(decoder, names, item, memory)?;
         norms.push(dot(&gradient, &gradient).sqrt());
+        each(number, &gradient)?;
         let part = part_of(number, parts);
         counts[part] += 1;
         if sums[part].is_empty() {
@@ -63,7 +74,6 @@ pub fn part_gradients<K: Reverse>(
                 sum.values.iter_mut().zip(&own.values).for_each(|(sum, value)| *sum += value);
             }
         }
-        each()?;
     }
     for (sum, count) in sums.iter_mut().zip(&counts) {
         let factor = 1.0 / *count as f32;
@@ -71,7 +81,7 @@ pub fn part_gradients<K: Reverse>(
             values.values.iter_mut().for_each(|value| *value *= factor);
         }
     }
-    Ok(PartGradients { parts: sums, items: counts, loss: loss / items.len() as f64, norms })
+    Ok(PartGradients { parts: sums, items: counts, norms })
 }
 
 impl PartGradients {
@@ -87,17 +97,7 @@ impl PartGradients {
 
     /// What a gradient set says of itself.
     pub fn evidence(&self) -> Evidence {
-        let mut norms = self.norms.clone();
-        norms.sort_by(f64::total_cmp);
-        let middle = norms.len() / 2;
-        let norm_median =
-            if norms.len() % 2 == 1 { norms[middle] } else { f64::midpoint(norms[middle - 1], norms[middle]) };
-        Evidence {
-            items: norms.len() as u64,
-            norm_mean: norms.iter().sum::<f64>() / norms.len() as f64,
-            norm_median,
-            split_half_cosine: half_cosine(&self.parts, &self.items),
-        }
+        Evidence::of(&self.norms, half_cosine(&self.parts, &self.items))
     }
 }
 
@@ -128,13 +128,5 @@ fn half_cosine(parts: &[Direction], items: &[usize]) -> Option<f64> {
         let own = parts.iter().skip(first).step_by(2).cloned().collect::<Vec<_>>();
         mean(&own, &items.iter().skip(first).step_by(2).copied().collect::<Vec<_>>())
     };
-    let (one, other) = (half(0), half(1));
-    let norms = (dot(&one, &one) * dot(&other, &other)).sqrt();
-    (norms > 0.0).then(|| (dot(&one, &other) / norms).clamp(-1.0, 1.0))
-}
-
-/// Over the parameters that both have.
-pub fn dot(one: &Direction, other: &Direction) -> f64 {
-    let both = one.iter().filter_map(|(name, own)| Some((own, other.get(name)?)));
-    both.flat_map(|(a, b)| a.values.iter().zip(&b.values)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    cosine(&half(0), &half(1))
 }

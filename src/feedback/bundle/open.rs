@@ -125,13 +125,23 @@ impl Bundle {
                 format!("expected a checkpoint of the set, {}, found {}", names.join(", "), model.fingerprint);
             problems.push(Diagnostic::new(message).help("gradients hold at the weights that they were taken at"));
         }
-        if tokenizer.fingerprint() != self.manifest.tokenizer {
-            let (wanted, found) = (&self.manifest.tokenizer, tokenizer.fingerprint());
-            let message = format!("expected the tokenizer of the set, {wanted}, found {found}");
-            problems.push(Diagnostic::new(message).in_file(tokenizer.path()));
-        }
+        problems.extend(self.tokenizer_problem(tokenizer));
         Error::check(problems).map_err(|error| error.help("build a feedback set for this checkpoint"))?;
         place.map(At).ok_or_else(|| Error::internal("a checkpoint without a place"))
+    }
+
+    /// For what needs the set's items and none of its gradients.
+    ///
+    /// # Errors
+    /// Another tokenizer.
+    pub fn check_tokenizer(&self, tokenizer: &Tokenizer) -> Result<()> {
+        Error::check(self.tokenizer_problem(tokenizer).into_iter().collect())
+    }
+
+    fn tokenizer_problem(&self, tokenizer: &Tokenizer) -> Option<Diagnostic> {
+        let (wanted, found) = (&self.manifest.tokenizer, tokenizer.fingerprint());
+        let message = format!("expected the tokenizer of the set, {wanted}, found {found}");
+        (found != wanted).then(|| Diagnostic::new(message).in_file(tokenizer.path()))
     }
 
     pub fn checkpoint(&self, at: At) -> &CheckpointNote {

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use super::choose::Chosen;
-use super::gradients::{PartGradients, dot, part_of};
+use super::gradients::{PartGradients, part_of};
 use super::manifest::{
     CheckpointNote, FORMAT, FileNote, ItemLine, LOSS, Manifest, SIGN, SplitNote, SuiteNote, TargetAt, TargetNote,
 };
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::feedback::Direction;
-use crate::feedback::gradset::{Evidence, GradSet, Kind, Precision, Provenance};
+use crate::feedback::gradset::{Evidence, GradSet, Kind, Precision, Provenance, dot};
 use crate::feedback::store::Reduction;
 use crate::text::Tokenizer;
 use crate::util::{files, hash};
@@ -37,10 +37,7 @@ pub fn write(
     checkpoints: &[AtCheckpoint],
     more: &mut dyn FnMut(&Path) -> Result<()>,
 ) -> Result<Manifest> {
-    if folder.exists() {
-        let error = Error::bad("expected a name that is free, found a folder").in_file(folder);
-        return Err(error.help("remove it first, or name another"));
-    }
+    files::check_free(folder)?;
     no_zeros(chosen, checkpoints)?;
     names_differ("targets", chosen.targets.iter().map(|target| target.name.as_str()))?;
     names_differ("checkpoints", checkpoints.iter().map(|checkpoint| checkpoint.note.name.as_str()))?;

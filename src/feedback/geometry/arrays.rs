@@ -3,11 +3,12 @@
 use std::ops::Range;
 use std::path::Path;
 
-use super::npy::NpyFile;
-use super::part_gram::{LayerGrams, PartSums};
+use super::part_gram::{LayerGrams, PartSums, too_few};
 use crate::ckpt::TensorFile;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
+use crate::lab::random::Stream;
+use crate::util::npy::NpyFile;
 
 /// Bytes of a tensor of safetensors, which is read whole.
 const MOST_BYTES: usize = 8 << 30;
@@ -125,29 +126,46 @@ impl GradientArray {
         }
         Ok(())
     }
+}
 
-    /// Sums of the rows by group and part. `groups`: the number of each row's group among `names`.
-    ///
-    /// # Errors
-    /// Those of [`PartSums`]; other numbers of rows; groups without a name.
-    pub fn part_grams(
-        &self,
-        names: Vec<String>,
-        groups: &[usize],
-        parts: usize,
-        layers: Vec<(String, Range<usize>)>,
-    ) -> Result<LayerGrams> {
-        if groups.len() != self.rows {
-            let message = format!("expected a group for each of {} rows, found {}", self.rows, groups.len());
-            return Err(Error::bad(message));
+/// Grams of matrices, each of which is a group of items. Rows go to parts at random; matrices of as many rows are shuffled
+/// alike, so that rows of the same samples are in the same part, where what noise they share does not count.
+///
+/// # Errors
+/// Matrices of other widths than the first, or of fewer rows than parts: all of them; those of [`PartSums`].
+pub fn array_grams(
+    arrays: &[(String, GradientArray)],
+    parts: usize,
+    layers: Vec<(String, Range<usize>)>,
+) -> Result<LayerGrams> {
+    let Some((first, array)) = arrays.first() else {
+        return Err(Error::bad("expected at least one matrix, found none"));
+    };
+    let width = array.width();
+    let mut problems: Vec<Diagnostic> = Vec::new();
+    for (name, array) in arrays {
+        if array.width() != width {
+            let message = format!("expected rows of {width} numbers as {first} has, found {}", array.width());
+            problems.push(Diagnostic::new(message).at(format!("group {name}")));
         }
-        if let Some(group) = groups.iter().find(|&&group| group >= names.len()) {
-            return Err(Error::bad(format!("expected groups below {}, found group {group}", names.len())));
+        if array.rows() < parts {
+            problems.push(too_few(name, parts, array.rows()).help("fewer parts (--parts), four at least"));
         }
-        let mut sums = PartSums::new(names, parts, layers)?;
-        self.for_each_row(|number, row| sums.add(groups[number], row).map_err(|e| e.at(format!("row {number}"))))?;
-        sums.finish()
     }
+    Error::check(problems)?;
+    let mut sums = PartSums::new(arrays.iter().map(|(name, _)| name.clone()).collect(), parts, layers)?;
+    for (group, (_, array)) in arrays.iter().enumerate() {
+        let part_of = random_parts(array.rows(), parts);
+        array.for_each_row(|number, row| sums.add_to(group, part_of[number], row))?;
+    }
+    sums.finish()
+}
+
+/// The part of each row: even, at random, and the same every time.
+fn random_parts(rows: usize, parts: usize) -> Vec<usize> {
+    let mut part_of: Vec<usize> = (0..rows).map(|number| number % parts).collect();
+    Stream::new(0, &["parts of rows"]).shuffle(&mut part_of);
+    part_of
 }
 
 fn listed(names: &[&str]) -> String {

@@ -4,8 +4,10 @@
 //! ```text
 //! items of each group ─► K parts at random ─► mean gradients ─► PartGram (inner products), one a layer, which add up
 //!                                                               ├─ similarity   cosines, corrected, with intervals
-//!                                                               └─ conflicts    by layer
+//!      (at a checkpoint: grams_at)                              ├─ conflicts    by layer
+//!                                                               └─ removals     what projections would take out
 //! arrays from outside (.npy, safetensors [n, d]) ─► PartSums ─┘
+//! items with and without their context, rows of two arrays ─► PairedAgreement: cosines of each one's two gradients
 //! ```
 //! **Why cosines of means are wrong.** A mean of n noisy gradients is the truth and noise of length `sigma sqrt(d / n)`; with
 //! millions of parameters the noise is most of it, so the cosine of two means is near zero however alike the truths are,
@@ -21,8 +23,8 @@
 
 mod agreement;
 mod arrays;
+mod checkpoint;
 mod conflict;
-mod npy;
 mod part_gram;
 mod projection;
 mod similarity;
@@ -35,9 +37,9 @@ mod tests_arrays;
 mod tests_planted;
 
 pub use agreement::{Agreement, PairedAgreement};
-pub use arrays::GradientArray;
+pub use arrays::{GradientArray, array_grams};
+pub use checkpoint::{AtCheckpoint, Group, grams_at, without_context};
 pub use conflict::{LayerConflict, conflicts};
-pub use npy::{NpyElement, NpyFile};
 pub use part_gram::{Layer, LayerGrams, PartGram, PartSums};
-pub use projection::{Projected, project};
+pub use projection::{Projected, Removal, project, removals};
 pub use similarity::{Relation, Similarity};

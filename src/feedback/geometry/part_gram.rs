@@ -78,8 +78,11 @@ impl PartGram {
         self.parts
     }
 
-    /// Between two parts.
-    pub(super) fn product(&self, a: usize, part_a: usize, b: usize, part_b: usize) -> f64 {
+    /// Between two parts: groups and parts by number.
+    ///
+    /// # Panics
+    /// For groups and parts that are not there.
+    pub fn product(&self, a: usize, part_a: usize, b: usize, part_b: usize) -> f64 {
         let side = self.groups.len() * self.parts;
         self.products[(a * self.parts + part_a) * side + b * self.parts + part_b]
     }
@@ -177,6 +180,7 @@ pub struct PartSums {
     parts: usize,
     layers: Vec<(String, Range<usize>)>,
     width: usize,
+    /// `[groups, parts]`
     counts: Vec<usize>,
     /// `[groups, parts, width]`
     sums: Vec<f64>,
@@ -200,48 +204,59 @@ impl PartSums {
             return Err(Error::bad(format!("expected at least {FEWEST_PARTS} parts, found {parts}")));
         }
         let sums = vec![0.0; groups.len() * parts * width];
-        Ok(Self { counts: vec![0; groups.len()], groups, parts, layers, width, sums })
+        Ok(Self { counts: vec![0; groups.len() * parts], groups, parts, layers, width, sums })
     }
 
     /// Adds the gradient of one item. Items go to parts in turn, so items in an order that means something, such as pieces
     /// of one document after the other, must be shuffled first.
     ///
     /// # Errors
-    /// Rows of another width, or with what is no number.
+    /// Those of [`Self::add_to`].
     ///
     /// # Panics
     /// For a group that is not there.
     pub fn add(&mut self, group: usize, row: &[f64]) -> Result<()> {
+        self.add_to(group, self.items(group) % self.parts, row)
+    }
+
+    /// Adds the gradient of one item to a part of one's choice.
+    ///
+    /// # Errors
+    /// Rows of another width, or with what is no number.
+    ///
+    /// # Panics
+    /// For a group or part that is not there.
+    pub fn add_to(&mut self, group: usize, part: usize, row: &[f64]) -> Result<()> {
+        assert!(part < self.parts, "one of the parts");
         let problem = match row.iter().position(|value| !value.is_finite()) {
             _ if row.len() != self.width => format!("{} numbers", row.len()),
             Some(at) => format!("{} in column {at}", row[at]),
             None => {
-                let part = self.counts[group] % self.parts;
-                let sums = &mut self.sums[(group * self.parts + part) * self.width..][..self.width];
+                let place = group * self.parts + part;
+                let sums = &mut self.sums[place * self.width..][..self.width];
                 sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
-                self.counts[group] += 1;
+                self.counts[place] += 1;
                 return Ok(());
             }
         };
-        let place = format!("group {}, item {}", self.groups[group], self.counts[group]);
+        let place = format!("group {}, item {}", self.groups[group], self.items(group));
         Err(Error::bad(format!("expected {} finite numbers, found {problem}", self.width)).at(place))
     }
 
+    /// Items of a group so far.
+    fn items(&self, group: usize) -> usize {
+        self.counts[group * self.parts..][..self.parts].iter().sum()
+    }
+
     /// # Errors
-    /// Groups of fewer items than parts; gradients of zero.
+    /// Parts without items; gradients of zero.
     pub fn finish(mut self) -> Result<LayerGrams> {
-        let few = self.groups.iter().zip(&self.counts).filter(|&(_, &count)| count < self.parts);
-        let problem = |(group, count): (&String, &usize)| {
-            Diagnostic::new(format!("expected at least one item for each of {} parts, found {count} items", self.parts))
-                .at(format!("group {group}"))
-        };
-        Error::check(few.map(problem).collect())?;
+        let empty = |group: &usize| self.counts[group * self.parts..][..self.parts].contains(&0);
+        let problem = |group: usize| too_few(&self.groups[group], self.parts, self.items(group));
+        Error::check((0..self.groups.len()).filter(empty).map(problem).collect())?;
         for (number, sums) in self.sums.chunks_mut(self.width.max(1)).enumerate() {
-            let (count, part) = (self.counts[number / self.parts], number % self.parts);
-            let items = count / self.parts + usize::from(part < count % self.parts);
-            for sum in sums {
-                *sum /= items as f64;
-            }
+            let items = self.counts[number] as f64;
+            sums.iter_mut().for_each(|sum| *sum /= items);
         }
         let means: Vec<&[f64]> = self.sums.chunks(self.width.max(1)).collect();
         let gram = |range: &Range<usize>| {
@@ -258,4 +273,10 @@ impl PartSums {
         let layers = self.layers.iter().map(|(name, range)| (name.clone(), gram(range))).collect();
         LayerGrams::new(&self.groups, self.parts, layers)
     }
+}
+
+/// A group of fewer items than parts.
+pub(super) fn too_few(group: &str, parts: usize, items: usize) -> Diagnostic {
+    Diagnostic::new(format!("expected at least one item for each of {parts} parts, found {items} items"))
+        .at(format!("group {group}"))
 }

@@ -9,6 +9,8 @@ use crate::ckpt::{TensorElement, TensorPlan, write_tensor_file};
 /// A file as numpy writes it, with a head of one's own.
 fn npy(folder: &Path, head: &str, bytes: &[u8]) -> PathBuf {
     let path = folder.join("a.npy");
+    // A file of before stays as it is for those who have it open.
+    let _ = std::fs::remove_file(&path);
     let mut file = b"\x93NUMPY\x01\x00".to_vec();
     let text = format!("{head:<width$}\n", width = (head.len() + 11).next_multiple_of(64) - 11);
     file.extend((text.len() as u16).to_le_bytes());
@@ -74,29 +76,38 @@ fn arrays_are_read_row_by_row() {
     assert!(message.contains("expected a matrix norm, found grads"), "{message}");
 }
 
-/// Rows of two groups in a file: opposed in the first layer, alike in the second.
+/// Two matrices: opposed in the first layer, alike in the second.
 #[test]
 fn arrays_have_a_geometry() {
     let folder = tempfile::tempdir().unwrap();
-    let rows: Vec<[f64; 3]> = (0..12)
-        .map(|number| if number % 2 == 0 { [1.0, 2.0, f64::from(number)] } else { [-1.0, 1.0, f64::from(number)] })
-        .collect();
-    let bytes: Vec<u8> = rows.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
-    let path = npy(folder.path(), "{'descr': '<f8', 'fortran_order': False, 'shape': (12, 3), }", &bytes);
-    let array = GradientArray::open(&path, None).unwrap();
-    let groups: Vec<usize> = (0..12).map(|number| number % 2).collect();
-    let layers = vec![("first".to_owned(), 0..1), ("second".to_owned(), 1..3)];
-    let names = || vec!["even".to_owned(), "odd".to_owned()];
-    let grams = array.part_grams(names(), &groups, 6, layers.clone()).unwrap();
-    let found = conflicts(&grams, &[(0, 1)]);
-    assert_eq!(found.iter().map(|layer| layer.sure).collect::<Vec<_>>(), [1.0, 0.0, 0.0]);
+    let matrix = |name: &str, rows: usize, row: &dyn Fn(usize) -> Vec<f64>| {
+        let rows: Vec<Vec<f64>> = (0..rows).map(row).collect();
+        let bytes: Vec<u8> = rows.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
+        let head =
+            format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({}, {}), }}", rows.len(), rows[0].len());
+        (name.to_owned(), GradientArray::open(&npy(folder.path(), &head, &bytes), None).unwrap())
+    };
+    let even = |number: usize| vec![1.0, 2.0, number as f64];
+    let odd = |number: usize| vec![-1.0, 1.0, number as f64];
+    let layers = || vec![("first".to_owned(), 0..1), ("second".to_owned(), 1..3)];
     let text =
-        |groups: &[usize], parts| array.part_grams(names(), groups, parts, layers.clone()).unwrap_err().to_string();
-    assert_eq!(text(&[0], 6), "expected a group for each of 12 rows, found 1");
-    assert_eq!(text(&[7; 12], 6), "expected groups below 2, found group 7");
-    assert!(text(&groups, 7).contains("group even: expected at least one item for each of 7 parts, found 6"));
-    let narrow = array.part_grams(names(), &groups, 4, vec![("first".to_owned(), 0..1)]).unwrap_err().to_string();
-    assert!(narrow.contains("group even, item 0: expected 1 finite numbers, found 3 numbers"), "{narrow}");
+        |arrays: &[(String, GradientArray)], parts| array_grams(arrays, parts, layers()).unwrap_err().to_string();
+    // One after the other, as all have one path.
+    let one = [matrix("even", 7, &even)];
+    let narrow = [matrix("even", 7, &even), matrix("odd", 3, &|_| vec![1.0])];
+    let message = text(&narrow, 7);
+    for wanted in
+        ["group odd: expected rows of 3 numbers as even has, found 1", "at least one item for each of 7 parts, found 3"]
+    {
+        assert!(message.contains(wanted), "{message}");
+    }
+    assert!(text(&[], 7).contains("expected at least one matrix"));
+    assert!(
+        array_grams(&one, 7, vec![("first".to_owned(), 0..1)]).unwrap_err().to_string().contains("found 3 numbers")
+    );
+    let both = [matrix("even", 7, &even), matrix("odd", 6, &odd)];
+    let found = conflicts(&array_grams(&both, 6, layers()).unwrap(), &[(0, 1)]);
+    assert_eq!(found.iter().map(|layer| layer.sure).collect::<Vec<_>>(), [1.0, 0.0, 0.0]);
 }
 
 #[test]

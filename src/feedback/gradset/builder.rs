@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::products::{cosine, cosine_of, dot, dot_values};
 use super::{Evidence, Gradients};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
@@ -105,17 +106,7 @@ impl Collected {
     /// Of the mean gradient.
     pub fn evidence(&self) -> Evidence {
         let [one, other] = &self.0.halves;
-        self.evidence_with(cosine(&one.sums, &other.sums))
-    }
-
-    fn evidence_with(&self, split_half_cosine: Option<f64>) -> Evidence {
-        let mut norms = self.0.norms.clone();
-        norms.sort_by(f64::total_cmp);
-        let middle = norms.len() / 2;
-        let norm_median =
-            if norms.len() % 2 == 1 { norms[middle] } else { f64::midpoint(norms[middle - 1], norms[middle]) };
-        let norm_mean = self.0.norms.iter().sum::<f64>() / norms.len() as f64;
-        Evidence { items: self.items(), norm_mean, norm_median, split_half_cosine }
+        Evidence::of(&self.0.norms, cosine(&one.sums, &other.sums))
     }
 
     /// Mean gradient of the items.
@@ -173,31 +164,11 @@ impl Collected {
         }
         Error::check(problems)?;
         let both = one.items > 0 && other.items > 0;
-        Ok((scaled, self.evidence_with(both.then(|| cosine_of(products)).flatten())))
+        Ok((scaled, Evidence::of(&self.0.norms, both.then(|| cosine_of(products)).flatten())))
     }
 }
 
 fn half_mean(sums: &SiteValues, items: u64) -> Vec<f32> {
     let items = items.max(1) as f64;
     sums.values.iter().map(|&sum| (f64::from(sum) / items) as f32).collect()
-}
-
-/// Between two sets of the same parameters; none where one is zero.
-pub(super) fn cosine(one: &Gradients, other: &Gradients) -> Option<f64> {
-    cosine_of([dot(one, other), dot(one, one), dot(other, other)])
-}
-
-/// Of a product and two squared norms.
-fn cosine_of([product, one, other]: [f64; 3]) -> Option<f64> {
-    let norms = one.sqrt() * other.sqrt();
-    (norms > 0.0).then(|| (product / norms).clamp(-1.0, 1.0))
-}
-
-/// Names are the same, and so is their order.
-fn dot(one: &Gradients, other: &Gradients) -> f64 {
-    one.values().zip(other.values()).map(|(a, b)| dot_values(&a.values, &b.values)).sum()
-}
-
-fn dot_values(one: &[f32], other: &[f32]) -> f64 {
-    one.iter().zip(other).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
 }

@@ -33,6 +33,7 @@
 mod builder;
 mod file;
 mod low_rank;
+mod products;
 
 #[cfg(test)]
 mod tests;
@@ -45,6 +46,7 @@ use crate::request::SiteValues;
 pub use builder::{Collected, GradSetBuilder};
 pub use file::Precision;
 pub use low_rank::{ThinSvd, low_rank, thin_svd};
+pub use products::{cosine, dot, dot_values};
 
 /// By parameter name, of the stored shapes.
 pub type Gradients = BTreeMap<String, SiteValues>;
@@ -103,6 +105,17 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// `norms`: those of the items' gradients, of which there is at least one.
+    pub fn of(norms: &[f64], split_half_cosine: Option<f64>) -> Self {
+        let mut sorted = norms.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let middle = sorted.len() / 2;
+        let norm_median =
+            if sorted.len() % 2 == 1 { sorted[middle] } else { f64::midpoint(sorted[middle - 1], sorted[middle]) };
+        let norm_mean = norms.iter().sum::<f64>() / norms.len() as f64;
+        Self { items: norms.len() as u64, norm_mean, norm_median, split_half_cosine }
+    }
+
     /// What a reader must know before using the set.
     pub fn warning(&self) -> Option<String> {
         match self.split_half_cosine {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use super::builder::cosine;
+use super::products::cosine;
 use super::*;
 use crate::ckpt::{StoredTensor, TensorFile};
 use crate::feedback::moments::{Moments, Order, Parameter};

@@ -5,13 +5,13 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use super::bergson;
 use super::element::Element;
 use super::header::{Normalizer, ProjectionRecord};
 use super::reader::GradStore;
-use super::{bergson, npy};
 use crate::error::{Error, Result};
 use crate::feedback::Signs;
-use crate::util::files;
+use crate::util::{files, npy};
 
 const BLOCK_BYTES: usize = 4 << 20;
 
@@ -38,9 +38,7 @@ pub struct Exported {
 /// # Errors
 /// A folder that is there; damaged shards.
 pub fn export(store: &GradStore, to: ExportTo, out: &Path) -> Result<Exported> {
-    if out.exists() {
-        return Err(Error::bad("expected a name that is free, found something there").in_file(out));
-    }
+    files::check_free(out)?;
     let name = out.file_name().ok_or_else(|| Error::bad("expected the name of a folder").in_file(out))?;
     store.verify()?;
     let part = out.with_file_name(format!("{}.part", name.to_string_lossy()));

@@ -15,7 +15,6 @@ mod element;
 mod export;
 mod header;
 mod index;
-mod npy;
 mod query;
 mod reader;
 mod shard;

@@ -11,7 +11,6 @@ mod gradient;
 mod mixture;
 mod mixture_file;
 mod model;
-mod npy;
 mod order;
 mod order_file;
 mod plan;

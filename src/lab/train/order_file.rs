@@ -19,11 +19,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::copies::DocumentName;
-use super::npy::{self, GrowingArray};
 use super::order::{Batch, Exposure, TokenSequence};
 use crate::data::read_rows;
 use crate::error::{Error, Result};
 use crate::util::files;
+use crate::util::npy::{self, GrowingArray};
 
 /// The files of a run that goes on.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl OrderFile {
 
     /// Appends the step that follows the last one.
     pub fn append(&mut self, batch: &Batch) -> Result<()> {
-        let expected = self.steps.len();
+        let expected = self.steps.count();
         if batch.step != expected {
             let found = batch.step;
             return Err(Error::internal(format!("expected step {expected} for the batch order, found {found}")));
@@ -109,7 +109,7 @@ impl OrderFile {
         let column = |value: fn(&Exposure) -> usize| exposures.iter().map(|e| value(e) as u32).collect::<Vec<u32>>();
         self.documents.append(&column(|exposure| exposure.document))?;
         self.tokens.append(&column(|exposure| exposure.tokens))?;
-        self.steps.append(&[self.documents.len()])
+        self.steps.append(&[self.documents.count()])
     }
 
     /// Returns when the disk has all steps: before a checkpoint is written from which a run may resume.

@@ -1,4 +1,4 @@
-//! Matrices as numpy keeps them, of which any rows are read.
+//! Matrices of which any rows are read.
 
 use std::fs::File;
 use std::ops::Range;

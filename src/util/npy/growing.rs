@@ -7,13 +7,13 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use super::head;
 use crate::error::{Error, Result};
-use crate::util::npy;
 
 const HEAD_BYTES: usize = 128;
 
 /// Unsigned numbers, little-endian.
-pub(super) trait Element: Copy {
+pub trait Element: Copy {
     /// Numpy's name.
     const DESCR: &'static str;
     const BYTES: u64;
@@ -44,7 +44,7 @@ element!(u64, "<u8");
 
 /// An array's file.
 #[derive(Debug)]
-pub(super) struct GrowingArray<T> {
+pub struct GrowingArray<T> {
     path: PathBuf,
     file: File,
     len: u64,
@@ -76,7 +76,8 @@ impl<T: Element> GrowingArray<T> {
         Ok(array)
     }
 
-    pub fn len(&self) -> u64 {
+    /// Elements so far.
+    pub fn count(&self) -> u64 {
         self.len
     }
 
@@ -100,7 +101,7 @@ impl<T: Element> GrowingArray<T> {
     }
 
     fn write_head(&mut self) -> Result<()> {
-        let head = head::<T>(self.len);
+        let head = head_of::<T>(self.len);
         self.io("write", |file| {
             file.seek(SeekFrom::Start(0))?;
             file.write_all(&head)
@@ -113,7 +114,7 @@ impl<T: Element> GrowingArray<T> {
 }
 
 /// Elements `from..to` of an array, or those of them that are there.
-pub(super) fn read<T: Element>(path: &Path, from: u64, to: u64) -> Result<Vec<T>> {
+pub fn read<T: Element>(path: &Path, from: u64, to: u64) -> Result<Vec<T>> {
     let io = |e: std::io::Error| Error::io("read", path, &e);
     let mut file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
     let to = to.min(stored::<T>(&mut file, path)?);
@@ -128,7 +129,7 @@ fn stored<T: Element>(file: &mut File, path: &Path) -> Result<u64> {
     let io = |e: std::io::Error| Error::io("read", path, &e);
     let mut start = Vec::new();
     file.take(HEAD_BYTES as u64).read_to_end(&mut start).map_err(io)?;
-    let wanted = head::<T>(0);
+    let wanted = head_of::<T>(0);
     // Up to the length, which is what differs.
     let same = wanted.iter().position(|byte| *byte == b'(').map_or(0, |at| at + 1);
     if start.len() < HEAD_BYTES || start[..same] != wanted[..same] {
@@ -139,6 +140,6 @@ fn stored<T: Element>(file: &mut File, path: &Path) -> Result<u64> {
     Ok(bytes.saturating_sub(HEAD_BYTES as u64) / T::BYTES)
 }
 
-fn head<T: Element>(len: u64) -> Vec<u8> {
-    npy::head(T::DESCR, &[len], HEAD_BYTES)
+fn head_of<T: Element>(len: u64) -> Vec<u8> {
+    head(T::DESCR, &[len], HEAD_BYTES)
 }
