@@ -114,7 +114,9 @@ fn conflict_is_told_by_layer_and_row_by_row() {
     for (number, row) in one.iter_mut().chain(&mut other).enumerate() {
         row[WIDTH - 1] += 2.0;
         if number >= 60 && number.is_multiple_of(10) {
-            row.iter_mut().for_each(|x| *x = -*x);
+            for x in row.iter_mut() {
+                *x = -*x;
+            }
         }
     }
     write_npy(&bench, "one.npy", "<f4", &one);

@@ -17,6 +17,9 @@ const SCHEMA: &str = "veval.geometry/1";
 /// Of samples whose two gradients have at least this cosine the share is told.
 const LEAST_COSINES: [f64; 4] = [0.0, 0.25, 0.5, 0.75];
 
+/// Pairs of groups, by number.
+type Pairs<'a> = &'a [(usize, usize)];
+
 /// What a group is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -74,7 +77,7 @@ impl At {
     pub fn of(
         checkpoint: Option<CheckpointNote>,
         grams: &LayerGrams,
-        (told, projected): (&[(usize, usize)], &[(usize, usize)]),
+        (told, projected): (Pairs<'_>, Pairs<'_>),
         paired: &PairedAgreement,
     ) -> Self {
         let agreement = |(group, agreement): (String, Agreement)| {

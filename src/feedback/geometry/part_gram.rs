@@ -256,7 +256,9 @@ impl PartSums {
         Error::check((0..self.groups.len()).filter(empty).map(problem).collect())?;
         for (number, sums) in self.sums.chunks_mut(self.width.max(1)).enumerate() {
             let items = self.counts[number] as f64;
-            sums.iter_mut().for_each(|sum| *sum /= items);
+            for sum in sums {
+                *sum /= items;
+            }
         }
         let means: Vec<&[f64]> = self.sums.chunks(self.width.max(1)).collect();
         let gram = |range: &Range<usize>| {
