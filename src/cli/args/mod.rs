@@ -11,7 +11,7 @@ pub(in crate::cli) use exchange::{
 };
 pub(in crate::cli) use feedback::{
     ArmFile, CompanyName, FeedbackArguments, FeedbackBuildArguments, FeedbackCheckArguments, FeedbackExportArguments,
-    FeedbackProbeArguments, FeedbackValueArguments, Feedbacks, MixArguments,
+    FeedbackProbeArguments, FeedbackTargetsArguments, FeedbackValueArguments, Feedbacks, MixArguments,
 };
 pub(in crate::cli) use grad::{
     GradArguments, GradCollectArguments, GradExportArguments, GradItems, GradQueryArguments, GradSetArguments, Grads,

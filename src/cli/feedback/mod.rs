@@ -6,21 +6,27 @@ mod export;
 mod mix;
 mod probe;
 mod sealed;
+mod targets;
 mod value;
 mod value_report;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::args::{FeedbackArguments, Feedbacks};
 use super::data::checkpoints;
 use crate::ckpt::CheckpointRef;
 use crate::error::{Error, Result};
+use crate::lab::corpus::CorpusDocument;
+use crate::text::Tokenizer;
+use crate::util::hash::seed_from;
 
 pub(super) fn feedback(arguments: &FeedbackArguments) -> Result<()> {
     match &arguments.what {
         Feedbacks::Build(arguments) => build::build(arguments),
         Feedbacks::Value(arguments) => value::value(arguments),
         Feedbacks::Probe(arguments) => probe::probe(arguments),
+        Feedbacks::Targets(arguments) => targets::targets(arguments),
         Feedbacks::Check(arguments) => check::check(arguments),
         Feedbacks::Mix(arguments) => mix::mix(arguments),
         Feedbacks::Export(arguments) => export::export_to(arguments),
@@ -41,4 +47,25 @@ fn one_checkpoint(path: &Path, quiet: bool) -> Result<CheckpointRef> {
 fn all_checkpoints(paths: &[PathBuf], quiet: bool) -> Result<Vec<CheckpointRef>> {
     let series: Vec<Vec<CheckpointRef>> = paths.iter().map(|path| checkpoints(path, quiet)).collect::<Result<_>>()?;
     Ok(series.into_iter().flatten().collect())
+}
+
+/// Numbers of as many documents of each source, by the hash of their names: a random sample, the same every time.
+fn sample_of(documents: &[CorpusDocument], sample: Option<usize>) -> BTreeSet<usize> {
+    let mut order: Vec<usize> = (0..documents.len()).collect();
+    let Some(sample) = sample else { return order.into_iter().collect() };
+    order.sort_by_key(|&number| {
+        let document = &documents[number];
+        (&document.source, seed_from(&["veval.feedback sample", &document.source, &document.id]))
+    });
+    order
+        .chunk_by(|&a, &b| documents[a].source == documents[b].source)
+        .flat_map(|source| source.iter().take(sample).copied())
+        .collect()
+}
+
+/// A document's tokens as a trainer packs them, an end behind them.
+fn packed(document: &CorpusDocument, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+    let mut tokens = tokenizer.encode_plain(&document.text)?;
+    tokens.extend(tokenizer.eos());
+    Ok(tokens)
 }

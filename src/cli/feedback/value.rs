@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::sealed::items_of;
 use super::value_report::{Report, text};
-use super::{all_checkpoints, one_checkpoint};
+use super::{all_checkpoints, one_checkpoint, sample_of};
 use crate::ckpt::CheckpointRef;
 use crate::cli::args::FeedbackValueArguments;
 use crate::cli::run::stop_when_interrupted;
@@ -13,7 +13,6 @@ use crate::cli::{grad, print, printable, progress};
 use crate::error::{Error, ErrorKind, Result};
 use crate::feedback::bundle::{Bundle, gram};
 use crate::feedback::mix::{CopyRule, DocumentCopies, DocumentValue};
-use crate::feedback::split::OwnFields;
 use crate::feedback::value::{
     Checkpoint, Document, DocumentAt, Measure, Place, Setup, Target as ValueTarget, ValueRow, ValueTable, Values,
     WordCounts, write_lines,
@@ -24,7 +23,6 @@ use crate::lab::train::DocumentName;
 use crate::lm::LanguageModel;
 use crate::model::Predicted;
 use crate::util::files;
-use crate::util::hash::seed_from;
 
 /// Tokens of a pass of the reference, which has no gradients.
 const REFERENCE_AT_ONCE: usize = 2048;
@@ -40,7 +38,10 @@ pub(super) fn value(arguments: &FeedbackValueArguments) -> Result<()> {
         let (wanted, found) = (named.len(), arguments.moments.len());
         return Err(Error::bad(format!("expected moments of each of {wanted} checkpoints, found {found}")));
     }
-    let documents = sampled(grad::documents(&arguments.stream, &arguments.sources, None)?, arguments.sample);
+    let documents = grad::documents(&arguments.stream, &arguments.sources, None)?;
+    let chosen = sample_of(&documents, arguments.sample);
+    let documents: Vec<CorpusDocument> =
+        documents.into_iter().enumerate().filter(|(number, _)| chosen.contains(number)).map(|(_, own)| own).collect();
     stop_when_interrupted()?;
     let mut all = Passes { at: vec![Vec::new(); documents.len()], ..Passes::default() };
     for (number, checkpoint) in named.iter().enumerate() {
@@ -104,21 +105,6 @@ fn copies(values: &Values, arguments: &FeedbackValueArguments) -> Result<Documen
     DocumentCopies::new(&values.rows().map(document).collect::<Vec<_>>(), rule)
 }
 
-/// As many documents of each source, by the hash of their names: a random sample, the same every time.
-fn sampled(documents: Vec<CorpusDocument>, sample: Option<usize>) -> Vec<CorpusDocument> {
-    let Some(sample) = sample else { return documents };
-    let mut order: Vec<usize> = (0..documents.len()).collect();
-    order.sort_by_key(|&number| {
-        let document = &documents[number];
-        (&document.source, seed_from(&["veval.feedback sample", &document.source, &document.id]))
-    });
-    let chosen: BTreeSet<usize> = order
-        .chunk_by(|&a, &b| documents[a].source == documents[b].source)
-        .flat_map(|source| source.iter().take(sample).copied())
-        .collect();
-    documents.into_iter().enumerate().filter(|(number, _)| chosen.contains(number)).map(|(_, own)| own).collect()
-}
-
 /// What the passes at all checkpoints bring.
 #[derive(Default)]
 struct Passes {
@@ -153,10 +139,8 @@ impl Passes {
         if self.targets.is_empty() {
             let (suite, data_dir) = (arguments.suite.as_deref(), arguments.data_dir.as_deref());
             let encoder = (model.tokenizer(), model.info().max_length);
-            let grams =
-                items_of(bundle, suite, data_dir, encoder, (false, arguments.cost.threads.count()))?.chosen.grams;
-            let shows = |document: &CorpusDocument| grams.overlap(&OwnFields::new([("text", document.text.as_str())]));
-            self.shows_sealed = documents.iter().map(|document| shows(document).is_some()).collect();
+            let measured = items_of(bundle, suite, data_dir, encoder, (false, arguments.cost.threads.count()))?;
+            self.shows_sealed = documents.iter().map(|document| measured.shows(document)).collect();
             self.targets = grad::document_targets(documents, model.tokenizer(), model.info().max_length)?;
         }
         let how = Collect { mean: true, batch_tokens: arguments.cost.batch_tokens, memory: model.memory_left() };

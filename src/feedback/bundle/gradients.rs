@@ -117,6 +117,12 @@ pub fn mean(parts: &[Direction], items: &[usize]) -> Direction {
     sum
 }
 
+/// Mean of the parts of even number (half 0) or of odd number (half 1) by their items.
+pub fn half_mean(parts: &[Direction], items: &[usize], half: usize) -> Direction {
+    let own = parts.iter().skip(half).step_by(2).cloned().collect::<Vec<_>>();
+    mean(&own, &items.iter().skip(half).step_by(2).copied().collect::<Vec<_>>())
+}
+
 /// `<g_k, g_l>` of parts, `[parts, parts]`.
 pub fn gram(parts: &[Direction]) -> Vec<f64> {
     parts.iter().flat_map(|one| parts.iter().map(move |other| dot(one, other))).collect()
@@ -124,11 +130,7 @@ pub fn gram(parts: &[Direction]) -> Vec<f64> {
 
 /// Between the means of the parts of even number and of those of odd number.
 fn half_cosine(parts: &[Direction], items: &[usize]) -> Option<f64> {
-    let half = |first: usize| {
-        let own = parts.iter().skip(first).step_by(2).cloned().collect::<Vec<_>>();
-        mean(&own, &items.iter().skip(first).step_by(2).copied().collect::<Vec<_>>())
-    };
-    let (one, other) = (half(0), half(1));
+    let [one, other] = [0, 1].map(|half| half_mean(parts, items, half));
     let norms = (dot(&one, &one) * dot(&other, &other)).sqrt();
     (norms > 0.0).then(|| (dot(&one, &other) / norms).clamp(-1.0, 1.0))
 }

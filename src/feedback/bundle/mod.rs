@@ -27,7 +27,7 @@ mod write;
 
 pub use choose::{Chosen, ChosenTarget, Wish, choose};
 pub use declare::{Declarations, declared};
-pub use gradients::{PartGradients, dot, gram, mean, part_gradients};
+pub use gradients::{PartGradients, dot, gram, half_mean, mean, part_gradients};
 pub use manifest::{
     CheckpointNote, FORMAT, FileNote, ItemLine, LOSS, Manifest, SplitNote, SuiteNote, TargetAt, TargetNote,
 };
