@@ -33,6 +33,8 @@ mod slopes;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_aim;
+#[cfg(test)]
 mod tests_worlds;
 
 pub use crate::lab::targets::{SoftTarget, TargetFile, TargetOrigin};

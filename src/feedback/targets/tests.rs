@@ -22,6 +22,21 @@ fn the_lowest_slope_gets_everything_unless_it_is_the_truth() {
 }
 
 #[test]
+fn gains_of_batches_add_up() {
+    let halved = |truth, slopes: &[(u32, f64)]| {
+        let mut token = token(truth, slopes);
+        token.candidates.iter_mut().for_each(|own| own.halves = Some([own.slope + 0.5, 0.5 - own.slope]));
+        token
+    };
+    let tokens = [halved(3, &[(3, 1.0), (7, -2.0)]), halved(4, &[(4, 5.0), (1, 0.0)]), halved(2, &[(2, 5.0)])];
+    let gain = |tokens: &[TokenSlopes]| design(tokens, 0.25).unwrap().gain;
+    let (whole, joined) = (gain(&tokens), gain(&tokens[..1]).and(gain(&tokens[1..])));
+    assert!((whole.best - joined.best).abs() < 1e-15, "{whole:?} {joined:?}");
+    assert!((whole.crossed.unwrap() - joined.crossed.unwrap()).abs() < 1e-15 && whole.crossed != Some(0.0));
+    assert_eq!((whole.shifted, whole.tokens), (joined.shifted, joined.tokens));
+}
+
+#[test]
 fn candidates_are_the_truth_and_the_likeliest() {
     let logits = [0.0, 3.0, 1.0, 3.0, -1.0];
     assert_eq!(candidates(&logits, 4, 3).unwrap(), [4, 1, 3]);

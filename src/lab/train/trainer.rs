@@ -102,7 +102,8 @@ impl Trainer {
             corpus.iter().zip(copies.of(&names)?).map(document).collect::<Result<_>>()?;
         let targets = match &training.targets {
             Some(targets) => {
-                let of = Fingerprints { tokenizer: tokenizers_name(&plan, &companions)?, documents: fingerprint(&corpus) };
+                let of =
+                    Fingerprints { tokenizer: tokenizers_name(&plan, &companions)?, documents: fingerprint(&corpus) };
                 SoftTargets::read(&plan.path(targets), &of, &documents, entries)?
             }
             None => SoftTargets::default(),
@@ -120,19 +121,8 @@ impl Trainer {
             return Err(Error::bad(message).at("steps").help("`from` was trained for as many"));
         }
         let identity = identity(&plan, &companions)?;
-        let trainer = Self {
-            plan,
-            blueprint,
-            shapes,
-            companions,
-            sources,
-            names,
-            documents,
-            targets,
-            mixture,
-            start,
-            identity,
-        };
+        let trainer =
+            Self { plan, blueprint, shapes, companions, sources, names, documents, targets, mixture, start, identity };
         // What is wrong with mixture and sizes is said now, and not when a folder was made.
         trainer.order()?;
         Ok(trainer)
