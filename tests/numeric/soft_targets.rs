@@ -115,9 +115,10 @@ fn whole(decoder: &Decoder<Tape<Cpu>>, tokens: &[u32]) -> Direction {
     weights.into_parameters().unwrap()
 }
 
-/// Two forward passes say of every candidate what a reverse pass says of it.
+/// Two forward passes say of every candidate what a reverse pass says of it, to half a per cent of the slopes' size.
 #[test]
 fn slopes_are_inner_products_with_the_gradients_of_logits_for_every_family() {
+    let (mut worst_slope, mut worst_value) = (0f64, 0f64);
     for (name, path) in cases() {
         let tokens = expected(&path).tokens;
         let world = World::open(&path, windows(0, &tokens, None, 7));
@@ -149,9 +150,10 @@ fn slopes_are_inner_products_with_the_gradients_of_logits_for_every_family() {
         let scale = (pairs.iter().map(|(_, wanted)| wanted * wanted).sum::<f64>() / pairs.len() as f64).sqrt();
         let worst = pairs.iter().map(|(found, wanted)| (found - wanted).abs() / scale).fold(0.0, f64::max);
         println!("{name}: {worst:.1e} of {scale:.2e}, value {:.1e}", (value - losses).abs() / losses.abs());
-        assert!(worst < 2e-3, "{name}: {worst} of {scale}");
-        assert!((value - losses).abs() < 2e-3 * losses.abs(), "{name}: {value} {losses}");
+        worst_slope = worst_slope.max(worst);
+        worst_value = worst_value.max((value - losses).abs() / losses.abs());
     }
+    assert!(worst_slope < 5e-3 && worst_value < 1e-3, "{worst_slope} {worst_value}");
 }
 
 /// However windows are put together, the same bits; and a long document is cut without a gap.
@@ -282,7 +284,7 @@ fn soft_losses_and_their_gradients_equal_differences_for_every_family() {
         // Along itself the gradient's slope is its squared norm.
         let squares = dot(&gradient, &gradient);
         let size: f64 = world.weights.values().flatten().map(|value| f64::from(*value).powi(2)).sum();
-        let step = 1e-3 * (size / squares).sqrt();
+        let step = 3e-5 * (size / squares).sqrt();
         let moved = |sign: f64| {
             let mut weights = world.weights.clone();
             for (name, own) in &gradient {
@@ -296,7 +298,7 @@ fn soft_losses_and_their_gradients_equal_differences_for_every_family() {
         };
         let slope = (moved(1.0) - moved(-1.0)) / (2.0 * step);
         println!("{name}: {:.1e}", slope / squares - 1.0);
-        assert!((slope / squares - 1.0).abs() < 5e-3, "{name}: {slope} {squares}");
+        assert!((slope / squares - 1.0).abs() < 2e-3, "{name}: {slope} {squares}");
     }
 }
 

@@ -13,7 +13,7 @@ use crate::lab::train::Parameters;
 use crate::model::{Blueprint, Cache, Decoder, LOGIT_ROWS, Sequence, Taps};
 
 /// How far weights are moved, as a part of their own norm, over the parameters that the direction has.
-const STEP: f64 = 2e-3;
+const STEP: f64 = 5e-5;
 
 /// Tokens of a document that go through the model together: all but the first are predicted.
 #[derive(Debug, Clone, PartialEq, Eq)]
