@@ -13,7 +13,9 @@ use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::feedback::bundle::{At, Bundle};
-use crate::feedback::targets::{Aim, Design, Found, Gain, Slopes, TargetFile, TargetOrigin, Window, design, windows};
+use crate::feedback::targets::{
+    Aim, Design, Found, Gain, Slopes, SoftTarget, TargetFile, TargetOrigin, Window, design, windows,
+};
 use crate::lab::corpus::{CorpusDocument, fingerprint, read_corpus};
 use crate::lm::{LanguageModel, Local, LocalOptions, cpu, shown_bytes};
 use crate::model::Blueprint;
@@ -95,7 +97,7 @@ struct Designer<'a> {
     slopes: Slopes<'a>,
     arguments: &'a FeedbackTargetsArguments,
     /// By document of the corpus.
-    documents: Vec<Vec<(u32, crate::feedback::targets::SoftTarget)>>,
+    documents: Vec<Vec<(u32, SoftTarget)>>,
     gain: Option<Gain>,
     value: f64,
 }
@@ -160,7 +162,8 @@ fn text(out: &Path, gain: Gain, value: f64, (documents, sealed): (usize, usize),
         }
     }
     if sealed > 0 {
-        let _ = writeln!(text, "{sealed} documents have 13 words in a row of a sealed item and keep their true tokens");
+        let _ =
+            writeln!(text, "documents with 13 words in a row of a sealed item, which keep their true tokens: {sealed}");
     }
     text
 }

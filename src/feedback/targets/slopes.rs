@@ -185,9 +185,8 @@ fn step(direction: &Direction, weights: &Parameters) -> Option<f64> {
     let squares = |values: &[f32]| values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>();
     let of_direction: f64 = direction.values().map(|own| squares(&own.values)).sum();
     let of_weights: f64 = direction.keys().filter_map(|name| weights.get(name)).map(|own| squares(own)).sum();
-    let scale = std::env::var("STEPSIZE").ok().and_then(|t| t.parse().ok()).unwrap_or(STEP);
     let of_weights = if of_weights > 0.0 { of_weights } else { 1.0 };
-    (of_direction > 0.0).then(|| scale * (of_weights / of_direction).sqrt())
+    (of_direction > 0.0).then(|| STEP * (of_weights / of_direction).sqrt())
 }
 
 /// `weights + step direction`
