@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::Path;
 
 use super::sealed::items_of;
 use super::{one_checkpoint, packed, sample_of};
@@ -51,10 +50,11 @@ pub(super) fn targets(arguments: &FeedbackTargetsArguments) -> Result<()> {
         documents: vec![Vec::new(); corpus.len()],
         gain: None,
         value: 0.0,
+        unsteady: 0,
     };
     stop_when_interrupted()?;
     designer.all(&corpus, wanted.difference(&sealed).copied().collect(), &model)?;
-    let Designer { documents, gain, value, .. } = designer;
+    let Designer { documents, gain, value, unsteady, .. } = designer;
     let Some(gain) = gain else {
         let message = format!("expected tokens to teach, found none in {} documents", wanted.len());
         return Err(Error::bad(message).in_file(&arguments.stream));
@@ -67,8 +67,17 @@ pub(super) fn targets(arguments: &FeedbackTargetsArguments) -> Result<()> {
     };
     TargetFile { origin, documents }.write(&arguments.out)?;
     progress::peak_memory(arguments.quiet);
-    let looked_at = (wanted.len(), sealed.len());
-    print(&printable(&text(&arguments.out, gain, value / gain.tokens as f64, looked_at, aim.is_standard)))
+    let head = format!("{}: {} tokens of {} documents", arguments.out.display(), gain.tokens, wanted.len());
+    let mut text = text(&head, gain, value / gain.tokens as f64, aim.is_standard);
+    for (count, kept) in [
+        (sealed.len(), "documents with 13 words in a row of a sealed item, which keep their true tokens"),
+        (unsteady, "tokens whose logits do not change evenly along the gradient, which are kept as they are"),
+    ] {
+        if count > 0 {
+            let _ = writeln!(text, "{kept}: {count}");
+        }
+    }
+    print(&printable(&text))
 }
 
 /// The set's gradients at this checkpoint, if there is memory for them and for what comes.
@@ -100,6 +109,7 @@ struct Designer<'a> {
     documents: Vec<Vec<(u32, SoftTarget)>>,
     gain: Option<Gain>,
     value: f64,
+    unsteady: usize,
 }
 
 impl Designer<'_> {
@@ -128,9 +138,10 @@ impl Designer<'_> {
     }
 
     fn design(&mut self, windows: &[Window], kept: usize) -> Result<()> {
-        let Found { tokens, value } = self.slopes.of(windows, kept, self.arguments.cost.batch_tokens)?;
+        let Found { tokens, value, unsteady } = self.slopes.of(windows, kept, self.arguments.cost.batch_tokens)?;
         let Design { targets, gain } = design(&tokens, self.arguments.alpha)?;
         self.value += value;
+        self.unsteady += unsteady;
         self.gain = Some(self.gain.map_or(gain, |before| before.and(gain)));
         let mut targets = targets.into_iter();
         for window in windows {
@@ -143,27 +154,21 @@ impl Designer<'_> {
     }
 }
 
-fn text(out: &Path, gain: Gain, value: f64, (documents, sealed): (usize, usize), is_standard: bool) -> String {
+fn text(head: &str, gain: Gain, value: f64, is_standard: bool) -> String {
     let Gain { best, crossed, shifted, tokens } = gain;
     let unit = if is_standard { "standard units" } else { "nats" };
     let share = 100.0 * shifted as f64 / tokens as f64;
     let mut text = format!(
-        "{}: {tokens} tokens of {documents} documents, {shifted} of them shifted ({share:.1} %)\n\
+        "{head}, {shifted} of them shifted ({share:.1} %)\n\
          decrease of the targets' loss per unit of learning rate, {unit}\n\
-         {:<42} {value:>+12.4e}\n{:<42} {best:>+12.4e}\n",
-        out.display(),
-        "  the true tokens",
-        "  gained by the soft targets",
+         {:<46} {value:>+12.4e}\n{:<46} {best:>+12.4e}\n",
+        "  the true tokens", "  gained by the soft targets",
     );
     if let Some(crossed) = crossed {
-        let _ = writeln!(text, "{:<42} {crossed:>+12.4e}", "  gained as the other half of the items says");
+        let _ = writeln!(text, "{:<46} {crossed:>+12.4e}", "  gained as the other half of the items says");
         if crossed <= 0.0 {
             text += "other items would not choose these targets: use more items, or other tasks\n";
         }
-    }
-    if sealed > 0 {
-        let _ =
-            writeln!(text, "documents with 13 words in a row of a sealed item, which keep their true tokens: {sealed}");
     }
     text
 }

@@ -5,6 +5,9 @@ use crate::lab::random::Stream;
 use crate::lab::targets::TargetOrigin;
 use crate::lab::train::{Mixture, Order, OrderPlan};
 
+/// By document.
+type Targets = Vec<Vec<(u32, SoftTarget)>>;
+
 const VOCABULARY: usize = 1 << 21;
 /// Added to a token it names a target's second token.
 const MARK: u32 = 1 << 20;
@@ -25,7 +28,7 @@ fn is_listed(token: u32) -> bool {
     !(token % 1000 + token / 1000).is_multiple_of(3)
 }
 
-fn planted(documents: &[TrainingDocument]) -> Vec<Vec<(u32, SoftTarget)>> {
+fn planted(documents: &[TrainingDocument]) -> Targets {
     let target = |token: u32| SoftTarget::mixed(token, 0.5, &[(token + MARK, 1.0)]).unwrap();
     let of = |document: &TrainingDocument| {
         let places = (0u32..).zip(&document.tokens).filter(|(_, token)| is_listed(**token));
@@ -34,7 +37,7 @@ fn planted(documents: &[TrainingDocument]) -> Vec<Vec<(u32, SoftTarget)>> {
     documents.iter().map(of).collect()
 }
 
-fn file(documents: Vec<Vec<(u32, SoftTarget)>>) -> TargetFile {
+fn file(documents: Targets) -> TargetFile {
     let origin = TargetOrigin {
         alpha_max: 0.5,
         tokenizer: "blake3:aa".to_owned(),
@@ -87,13 +90,13 @@ fn files_for_something_else_are_refused() {
     let documents = documents();
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("targets.safetensors");
-    let refused = |of: &Fingerprints, vocabulary: usize, change: &dyn Fn(&mut Vec<Vec<(u32, SoftTarget)>>)| {
+    let refused = |of: &Fingerprints, vocabulary: usize, change: &dyn Fn(&mut Targets)| {
         let mut planted = planted(&documents);
         change(&mut planted);
         file(planted).write(&path).unwrap();
         SoftTargets::read(&path, of, &documents, vocabulary).unwrap_err().to_string()
     };
-    let same = |_: &mut Vec<Vec<(u32, SoftTarget)>>| ();
+    let same = |_: &mut Targets| ();
     let other = Fingerprints { tokenizer: "blake3:a0".to_owned(), documents: "blake3:c0".to_owned() };
     let both = refused(&other, VOCABULARY, &same);
     for wanted in [
