@@ -9,7 +9,7 @@ use std::time::Instant;
 use serde_json::json;
 use veval::ckpt::Config;
 use veval::kernels::cpu::{Cpu, Isa};
-use veval::lab::train::{AdamW, Clip, Moments, Shape, Updated, batch_gradient, decays};
+use veval::lab::train::{AdamW, Clip, Lesson, Moments, Shape, Updated, batch_gradient, decays};
 use veval::model::Blueprint;
 
 fn main() {
@@ -32,7 +32,7 @@ fn main() {
     let tokens: Vec<Vec<u32>> = (0..*sequences)
         .map(|row| (0..=*length).map(|column| ((row * 31 + column * 17 + column * column) % vocab) as u32).collect())
         .collect();
-    let batch: Vec<&[u32]> = tokens.iter().map(Vec::as_slice).collect();
+    let batch: Vec<Lesson<'_>> = tokens.iter().map(|tokens| Lesson::plain(tokens)).collect();
     for at_once in at_once {
         let shapes = blueprint.parameters();
         let mut weights = shape.first_weights(&shapes, 7);

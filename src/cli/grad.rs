@@ -111,13 +111,7 @@ fn suite_items(of: &GradItems, threads: usize) -> Result<Prepared> {
 /// Documents of a corpus, of the wanted sources, as many of each as are wanted.
 pub(super) fn documents(corpus: &Path, sources: &[String], limit: Option<usize>) -> Result<Vec<CorpusDocument>> {
     let mut documents = read_corpus(corpus)?;
-    let known: BTreeSet<String> = documents.iter().map(|document| document.source.clone()).collect();
-    let unknown = sources.iter().filter(|source| !known.contains(*source));
-    let problem = |source: &String| {
-        let known: Vec<&str> = known.iter().map(String::as_str).collect();
-        Diagnostic::new(format!("expected one of the sources {}, found {source}", known.join(", "))).in_file(corpus)
-    };
-    Error::check(unknown.map(problem).collect())?;
+    check_sources(&documents, sources).map_err(|error| error.in_file(corpus))?;
     let mut kept: BTreeMap<String, usize> = BTreeMap::new();
     documents.retain(|document| {
         let count = kept.entry(document.source.clone()).or_default();
@@ -125,6 +119,17 @@ pub(super) fn documents(corpus: &Path, sources: &[String], limit: Option<usize>)
         (sources.is_empty() || sources.contains(&document.source)) && limit.is_none_or(|limit| *count <= limit)
     });
     Ok(documents)
+}
+
+/// Refuses sources that no document has.
+pub(super) fn check_sources(documents: &[CorpusDocument], sources: &[String]) -> Result<()> {
+    let known: BTreeSet<&str> = documents.iter().map(|document| document.source.as_str()).collect();
+    let unknown = sources.iter().filter(|source| !known.contains(source.as_str()));
+    let problem = |source: &String| {
+        let known: Vec<&str> = known.iter().copied().collect();
+        Diagnostic::new(format!("expected one of the sources {}, found {source}", known.join(", ")))
+    };
+    Error::check(unknown.map(problem).collect())
 }
 
 /// Every token of a document behind the token that begins texts; what is longer than the model's input is cut at its end.

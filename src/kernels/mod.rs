@@ -10,7 +10,7 @@ mod reverse;
 mod rotary;
 pub mod tape;
 
-pub use reverse::Reverse;
+pub use reverse::{Reverse, Taught};
 pub use rotary::{RotaryRows, RotaryScaling, RotarySpec};
 
 use std::ops::Range;

@@ -5,6 +5,15 @@ use std::ops::Range;
 use super::{Activation, Kernels, Scoring};
 use crate::error::Result;
 
+/// What a row of logits is taught.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Taught<'a> {
+    /// One token.
+    Token(u32),
+    /// Different tokens with these probabilities; all others have none.
+    Shares(&'a [(u32, f32)]),
+}
+
 /// Gradients of the operations of [`Kernels`]. Names and shapes are theirs; `dy` is the gradient of a loss with respect
 /// to the operation's result, and what is returned is the gradient with respect to its arguments. Operations whose
 /// reverse is made of others (a sum, a product, a turn) are not here; [`super::tape`] puts them together.
@@ -67,6 +76,6 @@ pub trait Reverse: Kernels + 'static {
         dz: &Self::Array,
     ) -> Result<[Self::Array; 3]>;
 
-    /// Of the sum over rows of `weights[row] * nll(logits[row], targets[row])`: `weight * (softmax - one-hot)`.
-    fn nll_reverse(&self, logits: Self::Array, targets: &[u32], weights: &[f32]) -> Result<Self::Array>;
+    /// Of the sum over rows of `weights[row] * cross entropy(logits[row], taught[row])`: `weight * (softmax - taught)`.
+    fn nll_reverse(&self, logits: Self::Array, taught: &[Taught<'_>], weights: &[f32]) -> Result<Self::Array>;
 }

@@ -8,6 +8,7 @@ pub mod random;
 mod sealed;
 mod size;
 pub mod skill;
+pub mod targets;
 pub mod train;
 pub mod world;
 

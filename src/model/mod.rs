@@ -35,7 +35,7 @@ pub use footprint::Footprint;
 pub use leaves::{Leaves, Place};
 pub use load::{LoadOptions, Loaded, check, load};
 pub use losses::Predicted;
-pub use objective::{LogitTerm, Loss, Objective};
+pub use objective::{LogitTerm, Loss, Objective, SoftPlace};
 pub use reverse::{Reach, Reversed, row_ranges};
 pub use spec::{
     AttentionSpec, BlockOrder, DecoderSpec, MixtureSpec, MlpSpec, Multipliers, NormSpec, Positions, QueryKeyNorm,

@@ -1,6 +1,7 @@
 //! What is differentiated: losses of one item each.
 
 use crate::error::{Error, Result};
+use crate::kernels::Taught;
 use crate::request::{GradSpan, Site, SiteValues};
 
 /// A loss of one sequence of tokens.
@@ -15,12 +16,23 @@ pub struct Objective<'a> {
 pub enum Loss<'a> {
     /// Negative log-likelihood of the tokens of a span, in nats: their sum, or their mean.
     Nll { span: GradSpan, mean: bool },
+    /// The same, with the cross entropy against other targets in place of some tokens.
+    Taught { span: GradSpan, mean: bool, soft: &'a [SoftPlace<'a>] },
     /// A linear functional of logits: the sum of `weight * logit[position, token]`. A margin is two terms.
     Logits(&'a [LogitTerm]),
     /// `sum KL(reference || model)` over positions: log-probabilities `[vocab]` of each position.
     Kl(&'a [(usize, Vec<f32>)]),
     /// The inner product of a site's activation with these values, of the site's shape.
     Site { site: Site, values: &'a SiteValues },
+}
+
+/// Probabilities of tokens that a place is taught, whatever stands there. Places ascend.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SoftPlace<'a> {
+    /// Of the token in its sequence, not of the logits that predict it.
+    pub place: usize,
+    /// Different tokens.
+    pub shares: &'a [(u32, f32)],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,16 +67,17 @@ impl Objective<'_> {
             }
         };
         match &self.loss {
-            Loss::Nll { span, .. } if span.start >= span.end => {
+            Loss::Nll { span, .. } | Loss::Taught { span, .. } if span.start >= span.end => {
                 Err(Error::bad(format!("expected a span of at least one token, found {}..{}", span.start, span.end)))
             }
-            Loss::Nll { span, .. } if span.start == 0 => Err(Error::bad(format!(
+            Loss::Nll { span, .. } | Loss::Taught { span, .. } if span.start == 0 => Err(Error::bad(format!(
                 "expected a span that begins at position 1 or later, found {}..{}: nothing predicts the first token",
                 span.start, span.end
             ))),
-            Loss::Nll { span, .. } if span.end > length => {
+            Loss::Nll { span, .. } | Loss::Taught { span, .. } if span.end > length => {
                 Err(Error::bad(format!("expected a span within 1..{length}, found {}..{}", span.start, span.end)))
             }
+            Loss::Taught { span, soft, .. } => check_soft(*span, soft, vocab),
             Loss::Logits(terms) => terms.iter().try_for_each(|term| {
                 inside(term.position)?;
                 if (term.token as usize) < vocab {
@@ -91,7 +104,7 @@ impl Objective<'_> {
     /// Positions whose logits enter, ascending, each once.
     pub(super) fn positions(&self) -> Vec<usize> {
         let mut positions: Vec<usize> = match &self.loss {
-            Loss::Nll { span, .. } => (span.start - 1..span.end - 1).collect(),
+            Loss::Nll { span, .. } | Loss::Taught { span, .. } => (span.start - 1..span.end - 1).collect(),
             Loss::Logits(terms) => terms.iter().map(|term| term.position).collect(),
             Loss::Kl(reference) => reference.iter().map(|(position, _)| *position).collect(),
             Loss::Site { .. } => Vec::new(),
@@ -104,8 +117,39 @@ impl Objective<'_> {
     /// Tokens that have to go through the model.
     pub(super) fn input(&self) -> &[u32] {
         match &self.loss {
-            Loss::Nll { span, .. } => &self.tokens[..span.end - 1],
+            Loss::Nll { span, .. } | Loss::Taught { span, .. } => &self.tokens[..span.end - 1],
             _ => self.tokens,
         }
     }
+
+    /// Of a likelihood: what the logits at a position of its span are taught, and how much it counts.
+    pub(super) fn taught(&self, position: usize) -> Option<(Taught<'_>, f32)> {
+        let (span, mean, soft) = match self.loss {
+            Loss::Nll { span, mean } => (span, mean, &[][..]),
+            Loss::Taught { span, mean, soft } => (span, mean, soft),
+            _ => return None,
+        };
+        let place = position + 1;
+        let taught = match soft.binary_search_by_key(&place, |own| own.place) {
+            Ok(own) => Taught::Shares(soft[own].shares),
+            Err(_) => Taught::Token(self.tokens[place]),
+        };
+        Some((taught, if mean { 1.0 / (span.end - span.start) as f32 } else { 1.0 }))
+    }
+}
+
+fn check_soft(span: GradSpan, soft: &[SoftPlace<'_>], vocab: usize) -> Result<()> {
+    if let Some([one, other]) = soft.array_windows().find(|[one, other]| one.place >= other.place) {
+        return Err(Error::bad(format!("expected ascending places, found {} before {}", one.place, other.place)));
+    }
+    soft.iter().try_for_each(|own| {
+        if !(span.start..span.end).contains(&own.place) {
+            let (start, end) = (span.start, span.end);
+            return Err(Error::bad(format!("expected places within {start}..{end}, found {}", own.place)));
+        }
+        match own.shares.iter().find(|(token, _)| *token as usize >= vocab) {
+            Some((token, _)) => Err(Error::bad(format!("expected token ids below {vocab}, found {token}"))),
+            None => Ok(()),
+        }
+    })
 }

@@ -18,7 +18,7 @@ use super::taps::{self, Taps};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::kernels::tape::{Node, Receiver, Record, Tape};
-use crate::kernels::{Kernels, Reverse};
+use crate::kernels::{Kernels, Reverse, Taught};
 use crate::request::site::BlockSite;
 use crate::request::{Edit, EditOp, Positions, Site, SiteValues};
 
@@ -251,22 +251,16 @@ impl<K: Reverse> Decoder<Tape<K>> {
     ) -> Result<K::Array> {
         let k = self.kernels.inner();
         let sums = k.logit_rows(logits.value())?;
-        let spans = run.iter().map(|&(item, position)| match &items[item].loss {
-            Loss::Nll { span, mean } => {
-                let weight = if *mean { 1.0 / (span.end - span.start) as f32 } else { 1.0 };
-                Some((items[item].tokens[position + 1], weight))
+        let taught = run.iter().map(|&(item, position)| items[item].taught(position));
+        if let Some((taught, weights)) = taught.collect::<Option<(Vec<Taught<'_>>, Vec<f32>)>>() {
+            let places = taught_places(&taught);
+            let wanted: Vec<(usize, usize)> = places.iter().map(|&(row, token, _)| (row, token)).collect();
+            for (&(row, _, share), logit) in places.iter().zip(k.pick(logits.value(), &wanted)?) {
+                // A share of one leaves the bits as they are.
+                let weight = f64::from(weights[row]) * f64::from(share);
+                losses[run[row].0] -= f64::from(sums[row].log_prob(logit)) * weight;
             }
-            _ => None,
-        });
-        if let Some(targets) = spans.collect::<Option<Vec<(u32, f32)>>>() {
-            let places: Vec<(usize, usize)> =
-                targets.iter().enumerate().map(|(row, (token, _))| (row, *token as usize)).collect();
-            let picked = k.pick(logits.value(), &places)?;
-            for (((&(item, _), sum), logit), (_, weight)) in run.iter().zip(&sums).zip(picked).zip(&targets) {
-                losses[item] -= f64::from(sum.log_prob(logit)) * f64::from(*weight);
-            }
-            let (tokens, weights): (Vec<u32>, Vec<f32>) = targets.into_iter().unzip();
-            return k.nll_reverse(logits.value().clone(), &tokens, &weights);
+            return k.nll_reverse(logits.value().clone(), &taught, &weights);
         }
         let SiteValues { shape, values } = k.host(logits.value())?;
         let mut gradient = vec![0f32; values.len()];
@@ -290,7 +284,9 @@ impl<K: Reverse> Decoder<Tape<K>> {
                         }
                     }
                 }
-                Loss::Nll { .. } | Loss::Site { .. } => return Err(Error::internal("a run of losses of two kinds")),
+                Loss::Nll { .. } | Loss::Taught { .. } | Loss::Site { .. } => {
+                    return Err(Error::internal("a run of losses of two kinds"));
+                }
             }
         }
         k.array(SiteValues { shape, values: gradient })
@@ -356,7 +352,7 @@ fn runs(items: &[Objective<'_>]) -> Vec<Vec<(usize, usize)>> {
     let mut runs: Vec<Vec<(usize, usize)>> = Vec::new();
     for (index, item) in items.iter().enumerate() {
         let positions = item.positions();
-        let nll = |index: usize| matches!(items[index].loss, Loss::Nll { .. });
+        let nll = |index: usize| matches!(items[index].loss, Loss::Nll { .. } | Loss::Taught { .. });
         let fits = runs.last().is_some_and(|run| {
             run.len() + positions.len() <= RUN_ROWS && run.first().is_some_and(|first| nll(first.0) == nll(index))
         });
@@ -368,6 +364,22 @@ fn runs(items: &[Objective<'_>]) -> Vec<Vec<(usize, usize)>> {
     }
     runs.retain(|run| !run.is_empty());
     runs
+}
+
+/// Row, token and probability of whatever rows are taught.
+fn taught_places(taught: &[Taught<'_>]) -> Vec<(usize, usize, f32)> {
+    let mut places = Vec::with_capacity(taught.len());
+    for (row, taught) in taught.iter().enumerate() {
+        match *taught {
+            Taught::Token(token) => places.push((row, token as usize, 1.0)),
+            // What has no probability takes part in no sum.
+            Taught::Shares(shares) => {
+                let some = shares.iter().filter(|(_, share)| *share > 0.0);
+                places.extend(some.map(|&(token, share)| (row, token as usize, share)));
+            }
+        }
+    }
+    places
 }
 
 /// What a head adds enters the pass only where somebody edits it: an edit that adds nothing lets its gradient through.

@@ -77,7 +77,7 @@ impl Tokenizer {
         let eos = named("eos_token").or_else(|| numbered("eos_token_id"));
         let chat = ChatTemplate::open(folder, config, text)?;
         Ok(Self {
-            fingerprint: fingerprint(bytes, config),
+            fingerprint: Self::fingerprint_of(bytes, config),
             inner,
             path: path.to_path_buf(),
             bos,
@@ -95,6 +95,16 @@ impl Tokenizer {
     /// What prompts depend on: content of `tokenizer.json` and of the special-token settings.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
+    }
+
+    /// That of a checkpoint with this `tokenizer.json` and `tokenizer_config.json`.
+    pub fn fingerprint_of(tokenizer: &[u8], config: &Map<String, Value>) -> String {
+        let settings: Map<String, Value> = ["bos_token", "eos_token", "model_max_length", "chat_template"]
+            .iter()
+            .filter_map(|key| Some(((*key).to_owned(), config.get(*key)?.clone())))
+            .collect();
+        let settings = Value::Object(settings).to_string();
+        hash::fingerprint(&[&(tokenizer.len() as u64).to_le_bytes(), tokenizer, settings.as_bytes()].concat())
     }
 
     pub fn path(&self) -> &Path {
@@ -217,15 +227,6 @@ fn keep_offsets_whole(tokenizer: &mut tokenizers::Tokenizer) -> Result<(), Box<d
         tokenizer.with_post_processor(Some(processor));
     }
     Ok(())
-}
-
-fn fingerprint(tokenizer: &[u8], config: &Map<String, Value>) -> String {
-    let settings: Map<String, Value> = ["bos_token", "eos_token", "model_max_length", "chat_template"]
-        .iter()
-        .filter_map(|key| Some(((*key).to_owned(), config.get(*key)?.clone())))
-        .collect();
-    let settings = Value::Object(settings).to_string();
-    hash::fingerprint(&[&(tokenizer.len() as u64).to_le_bytes(), tokenizer, settings.as_bytes()].concat())
 }
 
 /// An object, or an empty one when the file is not there.

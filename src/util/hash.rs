@@ -12,6 +12,20 @@ pub fn fingerprint(bytes: &[u8]) -> String {
     format!("blake3:{}", blake3::hash(bytes).to_hex())
 }
 
+/// `blake3:<64 hex digits>` of any number of texts. They are length-prefixed, so that no two lists collide.
+pub fn fingerprint_of_parts<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
+    format!("blake3:{}", hash_of_parts(parts).to_hex())
+}
+
+fn hash_of_parts<'a>(parts: impl IntoIterator<Item = &'a str>) -> blake3::Hash {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.finalize()
+}
+
 /// `blake3:<64 hex digits>` of a file's content.
 pub fn fingerprint_file(path: &Path) -> Result<String> {
     let mut hasher = blake3::Hasher::new();
@@ -48,15 +62,10 @@ fn hex(digest: &[u8]) -> String {
     digest.iter().fold(String::with_capacity(2 * digest.len()), |hex, byte| hex + &format!("{byte:02x}"))
 }
 
-/// A seed for a random stream, from any number of parts. Parts are length-prefixed, so that no two lists collide.
+/// A seed for a random stream, from any number of parts, as [`fingerprint_of_parts`] hashes them.
 pub fn seed_from(parts: &[&str]) -> u64 {
-    let mut hasher = blake3::Hasher::new();
-    for part in parts {
-        hasher.update(&(part.len() as u64).to_le_bytes());
-        hasher.update(part.as_bytes());
-    }
     let mut first = [0u8; 8];
-    first.copy_from_slice(&hasher.finalize().as_bytes()[..8]);
+    first.copy_from_slice(&hash_of_parts(parts.iter().copied()).as_bytes()[..8]);
     u64::from_le_bytes(first)
 }
 

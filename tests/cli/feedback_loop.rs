@@ -6,19 +6,19 @@ use serde_json::Value;
 
 use crate::support::{Bench, edit_json, root};
 
-fn path(name: &str) -> String {
+pub fn path(name: &str) -> String {
     root().join(name).to_string_lossy().into_owned()
 }
 
-fn json(text: &str) -> Value {
+pub fn json(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))
 }
 
 /// A few items of each task, some parameters.
-const SMALL: [&str; 4] = ["--n", "10", "--params", "last:2"];
+pub const SMALL: [&str; 4] = ["--n", "10", "--params", "last:2"];
 
 /// A feedback set of two tasks at the checkpoint in the middle of the run.
-fn built(bench: &Bench, out: &str, more: &[&str]) {
+pub fn built(bench: &Bench, out: &str, more: &[&str]) {
     let tasks = ["sums", "brackets", "lists_upper"].map(|task| path(&format!("data/lab/tasks/{task}.toml")));
     let entries: String = tasks.iter().map(|file| format!("[[task]]\nfile = \"{file}\"\n")).collect();
     bench.write("suite.toml", format!("schema = \"veval.suite/1\"\nname = \"three\"\n{entries}"));
@@ -307,7 +307,7 @@ fn a_probe_takes_steps_and_says_what_came_of_them() {
     refused(&checkpoint, &["--factors", "nan"], "--factors");
 }
 
-const PLAN: &str = r#"
+pub const PLAN: &str = r#"
     schema = "veval.training/1"
     seed = 7
     steps = 1714

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
+use veval::lab::corpus::{fingerprint, read_corpus};
+use veval::lab::targets::{SoftTarget, TargetFile, TargetOrigin};
+use veval::text::Tokenizer;
+
 use crate::support::{Bench, Ran, ran};
 
 const PLAN: &str = r#"
@@ -78,6 +82,23 @@ fn until_rows(path: &Path, rows: usize) {
     panic!("no {rows} rows of {}", path.display());
 }
 
+/// A run that gets a signal when its curve is so long: its exit code.
+fn met_by(bench: &Bench, out: &str, rows: usize, signal: &str) -> i32 {
+    let mut child = bench.command(&["lab", "train", "lab.toml", "--out", out, "--threads", "1"]);
+    let child = child.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
+    until_rows(&bench.path(out).join("curve.csv"), rows);
+    // The run may have ended already.
+    let kill = format!("kill -{signal} {} 2>/dev/null", child.id());
+    let status = std::process::Command::new("sh").args(["-c", &kill]).status();
+    assert!(status.is_ok());
+    let ended = ran(&child.wait_with_output().unwrap());
+    assert!([0, 3, -1].contains(&ended.code), "{} {}", ended.code, ended.err);
+    if ended.code == 3 {
+        assert!(ended.err.contains("run the same command again"), "{}", ended.err);
+    }
+    ended.code
+}
+
 #[test]
 fn the_same_bytes_for_any_threads_and_after_interrupts_and_kills() {
     let bench = lab(&PLAN.replace("steps = 24", "steps = 300").replace("8, 16", "8, 150"));
@@ -100,27 +121,71 @@ fn the_same_bytes_for_any_threads_and_after_interrupts_and_kills() {
         }
     }
 
-    let mut ends = Vec::new();
-    for (rows, signal) in [(1, "INT"), (60, "KILL"), (160, "KILL"), (220, "INT")] {
-        let mut child = bench.command(&["lab", "train", "lab.toml", "--out", "c", "--threads", "1"]);
-        let child = child.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().unwrap();
-        until_rows(&bench.path("c/curve.csv"), rows);
-        // The run may have ended already.
-        let kill = format!("kill -{signal} {} 2>/dev/null", child.id());
-        let status = std::process::Command::new("sh").args(["-c", &kill]).status();
-        assert!(status.is_ok());
-        let ended = ran(&child.wait_with_output().unwrap());
-        assert!([0, 3, -1].contains(&ended.code), "{} {}", ended.code, ended.err);
-        ends.push(ended.code);
-        if ended.code == 3 {
-            assert!(ended.err.contains("run the same command again"), "{}", ended.err);
-        }
-    }
+    let signals = [(1, "INT"), (60, "KILL"), (160, "KILL"), (220, "INT")];
+    let ends: Vec<i32> = signals.iter().map(|&(rows, signal)| met_by(&bench, "c", rows, signal)).collect();
     assert!(ends.contains(&3) && ends.contains(&-1), "a run was met at work by both signals: {ends:?}");
     assert_eq!(train(&bench, "c", &[]).code, 0);
     same(&wanted, &files(&bench.path("c")));
     assert_eq!(train(&bench, "c", &[]).code, 0, "a finished run stays as it is");
     same(&wanted, &files(&bench.path("c")));
+}
+
+/// Targets of the corpus for the tokenizer of a run: of every other token, with what stands behind it as the second token, or
+/// the true tokens as they are.
+fn write_targets(bench: &Bench, of: &str, out: &str, alpha: f64) {
+    let tokenizer = Tokenizer::open(&bench.path(of)).unwrap();
+    let corpus = read_corpus(&bench.path("corpus.jsonl")).unwrap();
+    let documents = corpus.iter().map(|document| {
+        let tokens = [tokenizer.encode_plain(&document.text).unwrap(), vec![0]].concat();
+        let target =
+            |at: usize| SoftTarget::mixed(tokens[at], alpha, &[(tokens[(at + 1) % tokens.len()], 1.0)]).unwrap();
+        (0..tokens.len()).step_by(2).map(|at| (at as u32, target(at))).collect()
+    });
+    let documents = documents.collect();
+    let origin = TargetOrigin {
+        alpha_max: alpha,
+        tokenizer: tokenizer.fingerprint().to_owned(),
+        checkpoint: "blake3:none".to_owned(),
+        documents: fingerprint(&corpus),
+    };
+    TargetFile { origin, documents }.write(&bench.path(out)).unwrap();
+}
+
+#[test]
+fn soft_targets_have_the_same_bytes_too_and_those_that_say_nothing_change_none() {
+    let bench = lab(&PLAN.replace("steps = 24", "steps = 200"));
+    assert_eq!(train(&bench, "plain", &[]).code, 0);
+    write_targets(&bench, "plain/step0", "hot.safetensors", 0.0);
+    write_targets(&bench, "plain/step0", "soft.safetensors", 0.3);
+    let with = |file: &str| PLAN.replace("steps = 24", &format!("steps = 200\ntargets = \"{file}\""));
+    let without_identity = |out: &str| {
+        let mut all = files(&bench.path(out));
+        assert!(all.remove("identity").is_some());
+        all
+    };
+    bench.write("lab.toml", with("hot.safetensors"));
+    let ran = train(&bench, "hot", &[]);
+    assert_eq!(ran.code, 0, "{}", ran.err);
+    same(&without_identity("plain"), &without_identity("hot"));
+
+    bench.write("lab.toml", with("soft.safetensors"));
+    assert_eq!(train(&bench, "a", &["--threads", "1"]).code, 0);
+    let wanted = files(&bench.path("a"));
+    assert!(wanted["step8/model.safetensors"] != files(&bench.path("plain"))["step8/model.safetensors"]);
+    assert_eq!(train(&bench, "b", &["--threads", "3"]).code, 0);
+    same(&wanted, &files(&bench.path("b")));
+    let ends = [(40, "INT"), (90, "KILL")].map(|(rows, signal)| met_by(&bench, "c", rows, signal));
+    assert!(ends.contains(&3) || ends.contains(&-1), "a run was met at work: {ends:?}");
+    assert_eq!(train(&bench, "c", &[]).code, 0);
+    same(&wanted, &files(&bench.path("c")));
+
+    // Another file of the same name is another run.
+    write_targets(&bench, "plain/step0", "soft.safetensors", 0.4);
+    let other = train(&bench, "a", &[]);
+    assert!(other.code == 2 && other.err.contains("another plan or of other files"), "{}", other.err);
+    bench.write("lab.toml", with("none.safetensors"));
+    let none = train(&bench, "d", &[]);
+    assert!(none.code == 2 && none.err.contains("none.safetensors") && !bench.path("d").exists(), "{}", none.err);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod bad_input;
 mod exchange;
 mod feedback;
 mod feedback_loop;
+mod feedback_targets;
 mod geometry;
 mod grad;
 #[cfg(feature = "hub")]

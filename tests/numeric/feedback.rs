@@ -11,7 +11,7 @@ use veval::feedback::value::DocumentAt;
 use veval::feedback::{Collect, Compared, Direction, Target};
 use veval::kernels::cpu::{Cpu, Isa};
 use veval::kernels::tape::Tape;
-use veval::lab::train::{AdamW, Moments, batch_gradient};
+use veval::lab::train::{AdamW, Lesson, Moments, batch_gradient};
 use veval::model::{Blueprint, Decoder, Loss, Objective, Predicted, Reach, Summed, WeightGradients};
 use veval::request::{GradSpan, SiteValues};
 
@@ -184,8 +184,8 @@ impl Lab {
     }
 
     fn gradient(&self, sequences: &[Vec<u32>]) -> Direction {
-        let sequences: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
-        let found = batch_gradient(&self.blueprint, &cpu(), &self.weights, &sequences, 4).unwrap().gradient;
+        let lessons: Vec<Lesson<'_>> = sequences.iter().map(|tokens| Lesson::plain(tokens)).collect();
+        let found = batch_gradient(&self.blueprint, &cpu(), &self.weights, &lessons, 4).unwrap().gradient;
         let shapes = self.blueprint.parameters();
         found
             .into_iter()

@@ -17,4 +17,5 @@ mod rounding;
 #[path = "../shared/mod.rs"]
 mod shared;
 mod sites;
+mod soft_targets;
 mod support;

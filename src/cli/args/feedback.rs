@@ -1,5 +1,6 @@
 //! `feedback`.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -24,6 +25,8 @@ pub(in crate::cli) enum Feedbacks {
     Probe(FeedbackProbeArguments),
     /// Whose gradients agree and whose are in conflict: targets, sources, arrays from outside
     Geometry(FeedbackGeometryArguments),
+    /// Soft targets of a stream's tokens, for a trainer to learn on
+    Targets(FeedbackTargetsArguments),
     /// The next mixture, from what sources are worth
     Mix(MixArguments),
     /// Whether training on is better with a new mixture, by sealed items
@@ -215,6 +218,58 @@ pub(in crate::cli) struct FeedbackProbeArguments {
     pub quiet: bool,
 }
 
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+At every token the slope of a candidate says how fast its logit grows along the gradient of the targets' loss. To first order the
+best target within --alpha puts all of it on the candidate of the lowest slope (V-Pretraining, arXiv 2601.22108), and the true
+token keeps the rest. Several targets are combined in standard units, each gradient divided by its norm. What is gained is told
+as the choice says, and with the choice of one half of the feedback items measured by the other: where that is not above zero,
+other items would not choose these targets. Documents with 13 words in a row of a sealed item keep their true tokens.
+
+FILE (`veval.soft-targets/1`) holds ids and probabilities of tokens, by document and position, and nothing of the feedback items.
+`targets = \"FILE\"` of a training plan has the lab's trainer learn on it.
+
+Examples:
+  veval feedback targets fb data/lab/midrun --stream data/lab/corpus.jsonl.gz --source arithmetic --out targets.safetensors
+  veval feedback check fb --plan go_on.toml --arm old= --arm soft=targets.safetensors --out check")]
+pub(in crate::cli) struct FeedbackTargetsArguments {
+    /// A feedback set
+    #[arg(value_name = "FB")]
+    pub bundle: PathBuf,
+    /// A checkpoint of the set
+    #[arg(value_name = "CKPT")]
+    pub checkpoint: PathBuf,
+    /// The learner's documents: JSON lines with source, id and text (.jsonl, .jsonl.gz)
+    #[arg(long, value_name = "FILE")]
+    pub stream: PathBuf,
+    /// Only this source (may be given several times); other documents keep their true tokens
+    #[arg(long = "source", value_name = "NAME")]
+    pub sources: Vec<String>,
+    /// Only N documents of each source, at random
+    #[arg(long, value_name = "N", value_parser = one_or_more)]
+    pub sample: Option<usize>,
+    /// Tokens that may be taught at each position: the true one and the likeliest others
+    #[arg(long, value_name = "K", default_value_t = 64, value_parser = candidates)]
+    pub candidates: usize,
+    /// How much of the target may be moved away from the true token
+    #[arg(long, value_name = "A", default_value_t = 0.1, value_parser = share)]
+    pub alpha: f64,
+    /// The set's suite, whose sealed items are looked for in documents [default: where the set says that it was]
+    #[arg(long, value_name = "FILE")]
+    pub suite: Option<PathBuf>,
+    /// Folder with local copies of public data sets
+    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub cost: Cost,
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// The file of the targets, which must not exist
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(in crate::cli) enum CompanyName {
     /// Every batch is of one source; sources take turns
@@ -274,12 +329,12 @@ pub(in crate::cli) struct MixArguments {
 
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
-Each arm goes on from the plan's checkpoint for as many steps, with its own mixture (.json), copies of documents (.jsonl) or both
-(NAME=next.json+values.jsonl), once for each seed of the order of documents. What is compared are the sealed items of all tasks, paired by item and seed; the
+Each arm goes on from the plan's checkpoint for as many steps, with its own mixture (.json), copies of documents (.jsonl), soft
+targets (.safetensors) or some of them (NAME=next.json+values.jsonl), once for each seed of the order of documents. What is compared are the sealed items of all tasks, paired by item and seed; the
 intervals are over seeds and items. The first arm is the one that others are compared with; NAME= is the plan as it is.
 
 With --command a trainer of your own is started for each arm and seed; it finds VEVAL_ARM, VEVAL_MIXTURE, VEVAL_VALUES,
-VEVAL_SEED, VEVAL_STEPS and VEVAL_OUT in its environment and leaves a Hugging Face checkpoint in VEVAL_OUT.
+VEVAL_TARGETS, VEVAL_SEED, VEVAL_STEPS and VEVAL_OUT in its environment and leaves a Hugging Face checkpoint in VEVAL_OUT.
 
 Examples:
   veval feedback check fb --plan go_on.toml --arm old= --arm new=next.json --seeds 5 --out check")]
@@ -290,7 +345,7 @@ pub(in crate::cli) struct FeedbackCheckArguments {
     /// How training goes on (`veval.training/1`, with `from`)
     #[arg(long, value_name = "FILE")]
     pub plan: PathBuf,
-    /// An arm: a mixture, values with copies, both, or nothing but a name
+    /// An arm: a mixture, values with copies, soft targets, some of them, or nothing but a name
     #[arg(long = "arm", value_name = "NAME=FILES", value_parser = arm, required = true)]
     pub arms: Vec<ArmFile>,
     /// Orders of documents that each arm is trained with
@@ -333,12 +388,13 @@ impl MixArguments {
     pub const FLOOR: f64 = 0.005;
 }
 
-/// `NAME=MIXTURE`, `NAME=COPIES`, `NAME=MIXTURE+COPIES` or `NAME=`.
+/// `NAME=` and files with a `+` between: `NAME=MIXTURE`, `NAME=MIXTURE+COPIES+TARGETS`, `NAME=`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::cli) struct ArmFile {
     pub name: String,
     pub mixture: Option<PathBuf>,
     pub copies: Option<PathBuf>,
+    pub targets: Option<PathBuf>,
 }
 
 fn arm(text: &str) -> Result<ArmFile, String> {
@@ -347,12 +403,16 @@ fn arm(text: &str) -> Result<ArmFile, String> {
     if name.is_empty() || !name.chars().all(plain) {
         return Err("expected a name of letters, digits, - and _".to_owned());
     }
-    let mut arm = ArmFile { name: name.to_owned(), mixture: None, copies: None };
+    let mut arm = ArmFile { name: name.to_owned(), mixture: None, copies: None, targets: None };
     for file in files.split('+').filter(|file| !file.is_empty()).map(PathBuf::from) {
-        let is_mixture = file.extension().is_some_and(|extension| extension == "json");
-        let place = if is_mixture { &mut arm.mixture } else { &mut arm.copies };
+        let place = match file.extension().and_then(OsStr::to_str) {
+            Some("json") => &mut arm.mixture,
+            Some("safetensors") => &mut arm.targets,
+            _ => &mut arm.copies,
+        };
         if place.replace(file).is_some() {
-            return Err("expected one mixture (.json) and one file of copies at most".to_owned());
+            let message = "expected one mixture (.json), one file of copies and one of targets (.safetensors) at most";
+            return Err(message.to_owned());
         }
     }
     Ok(arm)
@@ -395,6 +455,22 @@ fn parts(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (2..=64).contains(&count) => Ok(count),
         _ => Err("expected a number from 2 to 64".to_owned()),
+    }
+}
+
+/// Candidates of a token.
+fn candidates(text: &str) -> Result<usize, String> {
+    const MOST: usize = 1 << 16;
+    match text.parse() {
+        Ok(count) if (2..=MOST).contains(&count) => Ok(count),
+        _ => Err(format!("expected a number from 2 to {MOST}")),
+    }
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("expected a number from 0 to 1".to_owned()),
     }
 }
 

@@ -127,6 +127,7 @@ fn trained(base: &Plan, arm: &ArmFile, seed: u64, folder: &Path, kernels: &Cpu) 
     training.seed = base.training.seed + seed;
     training.mixture = arm.mixture.as_deref().map(absolute).transpose()?.or(training.mixture);
     training.values = arm.copies.as_deref().map(absolute).transpose()?.or(training.values);
+    training.targets = arm.targets.as_deref().map(absolute).transpose()?.or(training.targets);
     let steps = training.steps;
     let own = Plan::new(training, base.path(Path::new("")))?;
     let trainer = Trainer::open(own).map_err(|error| error.at(format!("arm {}", arm.name)))?;
@@ -151,7 +152,8 @@ fn trained_by(command: &str, arm: &ArmFile, base: &Plan, seed: u64, folder: &Pat
         Some(file) => hash::fingerprint_file(file),
         None => Ok(String::new()),
     };
-    let parts = [command.to_owned(), fingerprint(&arm.mixture)?, fingerprint(&arm.copies)?];
+    let files = [&arm.mixture, &arm.copies, &arm.targets].map(fingerprint).into_iter().collect::<Result<Vec<_>>>()?;
+    let parts = [vec![command.to_owned()], files].concat();
     let identity = hash::fingerprint(format!("{parts:?} {seed} {:?}", base.training).as_bytes());
     let done = folder.join(DONE);
     if done.exists() {
@@ -170,6 +172,7 @@ fn trained_by(command: &str, arm: &ArmFile, base: &Plan, seed: u64, folder: &Pat
         .env("VEVAL_ARM", &arm.name)
         .env("VEVAL_MIXTURE", file(&arm.mixture))
         .env("VEVAL_VALUES", file(&arm.copies))
+        .env("VEVAL_TARGETS", file(&arm.targets))
         .env("VEVAL_SEED", seed.to_string())
         .env("VEVAL_STEPS", base.training.steps.to_string())
         .env("VEVAL_OUT", folder)

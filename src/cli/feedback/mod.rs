@@ -11,6 +11,7 @@ mod passes;
 mod probe;
 mod sealed;
 mod stream;
+mod targets;
 pub(in crate::cli) mod value;
 mod value_report;
 
@@ -20,6 +21,8 @@ use super::args::{FeedbackArguments, Feedbacks};
 use super::data::checkpoints;
 use crate::ckpt::CheckpointRef;
 use crate::error::{Error, Result};
+use crate::lab::corpus::CorpusDocument;
+use crate::text::Tokenizer;
 
 pub(super) fn feedback(arguments: &FeedbackArguments) -> Result<()> {
     match &arguments.what {
@@ -27,6 +30,7 @@ pub(super) fn feedback(arguments: &FeedbackArguments) -> Result<()> {
         Feedbacks::Value(arguments) => value::value(arguments),
         Feedbacks::Probe(arguments) => probe::probe(arguments),
         Feedbacks::Geometry(arguments) => geometry::geometry(arguments),
+        Feedbacks::Targets(arguments) => targets::targets(arguments),
         Feedbacks::Check(arguments) => check::check(arguments),
         Feedbacks::Mix(arguments) => mix::mix(arguments),
         Feedbacks::Export(arguments) => export::export_to(arguments),
@@ -47,4 +51,11 @@ fn one_checkpoint(path: &Path, quiet: bool) -> Result<CheckpointRef> {
 fn all_checkpoints(paths: &[PathBuf], quiet: bool) -> Result<Vec<CheckpointRef>> {
     let series: Vec<Vec<CheckpointRef>> = paths.iter().map(|path| checkpoints(path, quiet)).collect::<Result<_>>()?;
     Ok(series.into_iter().flatten().collect())
+}
+
+/// A document's tokens as a trainer packs them, an end behind them.
+fn packed(document: &CorpusDocument, tokenizer: &Tokenizer) -> Result<Vec<u32>> {
+    let mut tokens = tokenizer.encode_plain(&document.text)?;
+    tokens.extend(tokenizer.eos());
+    Ok(tokens)
 }

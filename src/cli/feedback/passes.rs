@@ -8,7 +8,6 @@ use crate::cli::args::FeedbackValueArguments;
 use crate::cli::{grad, progress};
 use crate::error::{ErrorKind, Result};
 use crate::feedback::bundle::{Bundle, ChosenTarget, TargetNote, gram};
-use crate::feedback::split::OwnFields;
 use crate::feedback::value::{Checkpoint, DocumentAt, Measure, Setup, Target as ValueTarget};
 use crate::feedback::{Collect, Compared, Target, scaling};
 use crate::lab::corpus::CorpusDocument;
@@ -91,13 +90,10 @@ impl Passes {
         documents: &[CorpusDocument],
     ) -> Result<()> {
         let (suite, data_dir) = (arguments.suite.as_deref(), arguments.data_dir.as_deref());
-        let chosen = items_of(bundle, suite, data_dir, encoder, (false, arguments.cost.threads.count()))?.chosen;
-        let shows = |document: &CorpusDocument| {
-            chosen.grams.overlap(&OwnFields::new([("text", document.text.as_str())])).is_some()
-        };
-        self.shows_sealed = documents.iter().map(shows).collect();
+        let measured = items_of(bundle, suite, data_dir, encoder, (false, arguments.cost.threads.count()))?;
+        self.shows_sealed = documents.iter().map(|document| measured.shows(document)).collect();
         self.targets = grad::document_targets(documents, encoder.0, encoder.1)?;
-        for (number, target) in chosen.targets.iter().enumerate() {
+        for (number, target) in measured.chosen.targets.iter().enumerate() {
             self.plant(number, target, arguments.planted, encoder.0)?;
         }
         self.at = vec![Vec::new(); self.targets.len()];

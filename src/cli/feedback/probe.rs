@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::one_checkpoint;
 use super::sealed::items_of;
+use super::{one_checkpoint, packed};
 use crate::cli::args::{CompanyName, FeedbackProbeArguments, Format};
 use crate::cli::run::stop_when_interrupted;
 use crate::cli::{grad, print, printable, progress};
@@ -120,12 +120,10 @@ fn mean_direction(bundle: &Bundle, parts: &[Vec<Direction>]) -> Direction {
     direction
 }
 
-/// Documents as a trainer packs them, an end behind each.
+/// Documents as a trainer packs them.
 fn encoded(documents: &[CorpusDocument], tokenizer: &Tokenizer) -> Result<Vec<Tokens>> {
     let encode = |document: &CorpusDocument| -> Result<Tokens> {
-        let mut tokens = tokenizer.encode_plain(&document.text)?;
-        tokens.extend(tokenizer.eos());
-        Ok(Tokens { source: document.source.clone(), tokens })
+        Ok(Tokens { source: document.source.clone(), tokens: packed(document, tokenizer)? })
     };
     documents.iter().map(encode).collect()
 }

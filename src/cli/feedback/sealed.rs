@@ -7,6 +7,8 @@ use crate::cli::run::read;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::feedback::bundle::{Bundle, Chosen, ItemLine, Wish, choose};
+use crate::feedback::split::OwnFields;
+use crate::lab::corpus::CorpusDocument;
 use crate::run::{Prepared, Selection, prepare};
 use crate::text::Tokenizer;
 
@@ -15,6 +17,13 @@ pub(super) struct Measured {
     pub chosen: Chosen,
     /// The suite, with the sealed items only.
     pub prepared: Prepared,
+}
+
+impl Measured {
+    /// Whether a document has 13 words in a row of a sealed item.
+    pub fn shows(&self, document: &CorpusDocument) -> bool {
+        self.chosen.grams.overlap(&OwnFields::new([("text", document.text.as_str())])).is_some()
+    }
 }
 
 /// Items of a set's targets, and of all other tasks if they are asked for, from its suite: `suite`, or where the set says that it was.

@@ -117,6 +117,12 @@ pub fn mean(parts: &[Direction], items: &[usize]) -> Direction {
     sum
 }
 
+/// Mean of the parts of even number (half 0) or of odd number (half 1) by their items.
+pub fn half_mean(parts: &[Direction], items: &[usize], half: usize) -> Direction {
+    let own = parts.iter().skip(half).step_by(2).cloned().collect::<Vec<_>>();
+    mean(&own, &items.iter().skip(half).step_by(2).copied().collect::<Vec<_>>())
+}
+
 /// `<g_k, g_l>` of parts, `[parts, parts]`.
 pub fn gram(parts: &[Direction]) -> Vec<f64> {
     parts.iter().flat_map(|one| parts.iter().map(move |other| dot(one, other))).collect()
@@ -124,9 +130,5 @@ pub fn gram(parts: &[Direction]) -> Vec<f64> {
 
 /// Between the means of the parts of even number and of those of odd number.
 fn half_cosine(parts: &[Direction], items: &[usize]) -> Option<f64> {
-    let half = |first: usize| {
-        let own = parts.iter().skip(first).step_by(2).cloned().collect::<Vec<_>>();
-        mean(&own, &items.iter().skip(first).step_by(2).copied().collect::<Vec<_>>())
-    };
-    cosine(&half(0), &half(1))
+    cosine(&half_mean(parts, items, 0), &half_mean(parts, items, 1))
 }

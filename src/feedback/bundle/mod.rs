@@ -27,7 +27,7 @@ mod write;
 
 pub use choose::{Chosen, ChosenTarget, Wish, choose};
 pub use declare::{Declarations, declared};
-pub use gradients::{PartGradients, gram, item_gradient, mean, part_gradients};
+pub use gradients::{PartGradients, gram, half_mean, item_gradient, mean, part_gradients};
 pub use manifest::{
     CheckpointNote, FORMAT, FileNote, ItemLine, LOSS, Manifest, SplitNote, SuiteNote, TargetAt, TargetNote,
 };

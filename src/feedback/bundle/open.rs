@@ -153,9 +153,18 @@ impl Bundle {
     /// # Errors
     /// Sets of another checkpoint, of other items or of other parameters than the manifest says and the model has.
     pub fn parts(&self, at: At, leaves: &Leaves) -> Result<Vec<Vec<Direction>>> {
+        (0..self.manifest.targets.len()).map(|target| self.parts_of(at, leaves, target)).collect()
+    }
+
+    /// The same of the target of one number.
+    ///
+    /// # Errors
+    /// As [`Self::parts`].
+    pub fn parts_of(&self, at: At, leaves: &Leaves, target: usize) -> Result<Vec<Direction>> {
         let stored = leaves.parameters();
         let note = self.checkpoint(at);
-        let read = |target: &TargetNote, part: usize| -> Result<Direction> {
+        let target: &TargetNote = &self.manifest.targets[target];
+        let read = |part: usize| -> Result<Direction> {
             let path = self.folder.join(note.part_path(&target.name, part));
             let set = GradSet::read(&path)?;
             let same_names = set.tensors.keys().eq(self.manifest.parameter_names.iter());
@@ -170,8 +179,7 @@ impl Bundle {
             }
             Ok(set.tensors)
         };
-        let targets = self.manifest.targets.iter();
-        targets.map(|target| (0..target.parts.len()).map(|part| read(target, part)).collect()).collect()
+        (0..target.parts.len()).map(read).collect()
     }
 
     /// Items of the set, as they are stored.

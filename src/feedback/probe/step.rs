@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::feedback::Direction;
 use crate::feedback::moments::{Moments as MomentsFile, Optimizer, SecondMoment};
 use crate::kernels::cpu::Cpu;
-use crate::lab::train::{AdamW, Clip, Moments, NamedGradient, Parameters, Updated, batch_gradient, decays};
+use crate::lab::train::{AdamW, Clip, Lesson, Moments, NamedGradient, Parameters, Updated, batch_gradient, decays};
 use crate::model::{Blueprint, Predicted};
 
 /// What steps are taken from and measured on.
@@ -99,8 +99,8 @@ impl Probe<'_> {
     /// # Errors
     /// Sequences without predictions, losses that are not finite before the step.
     pub fn steps(&self, sequences: &[Vec<u32>], rates: &[f64], before: f64) -> Result<Vec<Steps>> {
-        let sequences: Vec<&[u32]> = sequences.iter().map(Vec::as_slice).collect();
-        let gradient = batch_gradient(self.blueprint, self.kernels, self.weights, &sequences, self.at_once)?.gradient;
+        let lessons: Vec<Lesson<'_>> = sequences.iter().map(|tokens| Lesson::plain(tokens)).collect();
+        let gradient = batch_gradient(self.blueprint, self.kernels, self.weights, &lessons, self.at_once)?.gradient;
         let clipped = self.clipped(&gradient)?;
         let steps = |rate: &f64| -> Result<Steps> {
             let mut after = self.weights.clone();

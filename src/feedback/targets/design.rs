@@ -1,8 +1,8 @@
 //! The best targets of a batch, in closed form.
 
-use super::soft_target::SoftTarget;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
+use crate::lab::targets::SoftTarget;
 
 /// Problems told of one batch.
 const MOST_PROBLEMS: usize = 20;
@@ -38,6 +38,21 @@ pub struct Gain {
     /// Positions whose target is not one-hot.
     pub shifted: usize,
     pub tokens: usize,
+}
+
+impl Gain {
+    /// Of two batches together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let tokens = self.tokens + other.tokens;
+        let [own, others] = [self.tokens, other.tokens].map(|count| count as f64 / tokens as f64);
+        Self {
+            best: own * self.best + others * other.best,
+            crossed: self.crossed.zip(other.crossed).map(|(a, b)| own * a + others * b),
+            shifted: self.shifted + other.shifted,
+            tokens,
+        }
+    }
 }
 
 /// Targets of a batch, in its order.

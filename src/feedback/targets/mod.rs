@@ -16,20 +16,29 @@
 //! the gain is also told with the choice of one half measured by the other ([`Gain::crossed`]): of feedback that says
 //! nothing it is zero in the mean, while the plain one is not.
 //!
+//! ```text
+//! feedback set ─► Aim: g_down of all items, of two halves ─┐
+//! documents ─► windows ─► logits at theta, theta ± eps g ──┴─► TokenSlopes ─► design ─► TargetFile ─► the learner
+//! ```
+//!
 //! **Firewall.** A learner sees [`SoftTarget`]s, which hold ids and probabilities of tokens of its own stream. Nothing of
-//! the feedback items, not even a slope, is in them or in their file.
+//! the feedback items, not even a slope, is in them or in their file; and it stands on a lower floor ([`crate::lab`]), from
+//! where it cannot open a feedback set.
 
+mod aim;
 mod design;
-mod file;
 mod one_step;
-mod soft_target;
+mod slopes;
 
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod tests_aim;
+#[cfg(test)]
 mod tests_worlds;
 
+pub use crate::lab::targets::{SoftTarget, TargetFile, TargetOrigin};
+pub use aim::Aim;
 pub use design::{Candidate, Design, Gain, TokenSlopes, candidates, design};
-pub use file::{TargetFile, TargetOrigin};
 pub use one_step::OneStep;
-pub use soft_target::SoftTarget;
+pub use slopes::{Found, Slopes, Window, windows};

@@ -38,7 +38,7 @@ fn loss_and_gradient(weights: &[f64], positions: &[Position], targets: &[SoftTar
         let normalizer = logits.iter().map(|z| z.exp()).sum::<f64>().ln();
         let mut difference: Vec<f64> = logits.iter().map(|z| (z - normalizer).exp()).collect();
         loss += normalizer / count;
-        for (id, probability) in target.entries() {
+        for &(id, probability) in target.entries() {
             loss -= f64::from(probability) * logits[id as usize] / count;
             difference[id as usize] -= f64::from(probability);
         }

@@ -9,7 +9,7 @@ use super::packed::{PANEL, Packed};
 use super::pool::{Output, Pool};
 use super::{Array, Cpu, attention_reverse, math, products, slope};
 use crate::error::Result;
-use crate::kernels::{Activation, Reverse, Scoring};
+use crate::kernels::{Activation, Reverse, Scoring, Taught};
 
 impl Reverse for Cpu {
     fn transposed(&self, weight: &Packed) -> Result<Packed> {
@@ -121,11 +121,18 @@ impl Reverse for Cpu {
         Ok(attention_reverse::attention(&self.pool, self.isa, [q, k, v, dz], branches, scoring))
     }
 
-    fn nll_reverse(&self, logits: Array, targets: &[u32], weights: &[f32]) -> Result<Array> {
+    fn nll_reverse(&self, logits: Array, taught: &[Taught<'_>], weights: &[f32]) -> Result<Array> {
         Ok(self.map_rows(logits, |index, row| {
             math::softmax(self.isa, row);
             math::scale(self.isa, row, weights[index]);
-            row[targets[index] as usize] -= weights[index];
+            match taught[index] {
+                Taught::Token(token) => row[token as usize] -= weights[index],
+                Taught::Shares(shares) => {
+                    for &(token, probability) in shares {
+                        row[token as usize] -= weights[index] * probability;
+                    }
+                }
+            }
         }))
     }
 }

@@ -5,5 +5,5 @@ mod read;
 mod write;
 
 pub use entities::entities;
-pub use read::{CorpusDocument, read_corpus};
+pub use read::{CorpusDocument, fingerprint, read_corpus};
 pub use write::{Source, write_corpus};

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::data::read_columns;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
+use crate::util::hash;
 
 /// A document: its identity is the pair of source and id.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,12 @@ pub struct CorpusDocument {
 
 /// After this many bad documents the rest is not looked at.
 const MOST_PROBLEMS: usize = 20;
+
+/// Of sources, ids, texts and their order, however the file that has them is packed.
+pub fn fingerprint(documents: &[CorpusDocument]) -> String {
+    let texts = documents.iter().flat_map(|own| [&own.source, &own.id, &own.text]);
+    hash::fingerprint_of_parts(texts.map(String::as_str))
+}
 
 /// Reads a corpus: JSON lines with `source`, `id` and `text`, perhaps packed with gzip. Other columns are passed over.
 ///

@@ -40,6 +40,9 @@ pub struct Training {
     /// Copies of single documents: JSON lines with `doc_id` and `copies` or `copies_int`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub values: Option<PathBuf>,
+    /// Soft targets of the corpus's tokens (`veval.soft-targets/1`); positions that it does not list are taught as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub targets: Option<PathBuf>,
     /// A checkpoint with moments that training goes on from, with its tokenizer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,

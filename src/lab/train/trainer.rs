@@ -8,7 +8,8 @@ use super::checkpoint::{Companions, Shapes, State};
 use super::clip::{Clip, NamedGradient};
 use super::copies::{Copies, DocumentName};
 use super::curve::{CurveFile, CurvePoint};
-use super::gradient::batch_gradient;
+use super::gradient::{Lesson, batch_gradient};
+use super::lessons::{Fingerprints, SoftTargets};
 use super::mixture::Mixture;
 use super::order::{Batch, Order, Plan as OrderPlan, TrainingDocument};
 use super::order_file::OrderFile;
@@ -21,8 +22,9 @@ use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::kernels::cpu::Cpu;
-use crate::lab::corpus::{CorpusDocument, read_corpus};
+use crate::lab::corpus::{CorpusDocument, fingerprint, read_corpus};
 use crate::model::Blueprint;
+use crate::text::Tokenizer;
 use crate::util::{files, hash};
 
 const MAX_TOKENIZER_BYTES: u64 = 64 << 20;
@@ -40,6 +42,7 @@ pub struct Trainer {
     sources: Vec<String>,
     names: Vec<DocumentName>,
     documents: Vec<TrainingDocument>,
+    targets: SoftTargets,
     mixture: Mixture,
     /// Where training begins.
     start: State,
@@ -52,12 +55,12 @@ pub struct Trainer {
 pub struct Step {
     pub step: u64,
     pub tokens: u64,
-    /// Mean over the step's predictions, in nats, before the update.
+    /// Mean over the step's predictions, in nats, before the update; with soft targets it is the cross entropy against them.
     pub loss: f64,
 }
 
 impl Trainer {
-    /// Reads corpus, mixture, copies and tokenizer, or learns the tokenizer.
+    /// Reads corpus, mixture, copies, soft targets and tokenizer, or learns the tokenizer.
     ///
     /// # Errors
     /// Whatever is wrong with those files, or with what they say of each other.
@@ -97,6 +100,14 @@ impl Trainer {
         };
         let documents: Vec<TrainingDocument> =
             corpus.iter().zip(copies.of(&names)?).map(document).collect::<Result<_>>()?;
+        let targets = match &training.targets {
+            Some(targets) => {
+                let of =
+                    Fingerprints { tokenizer: tokenizers_name(&plan, &companions)?, documents: fingerprint(&corpus) };
+                SoftTargets::read(&plan.path(targets), &of, &documents, entries)?
+            }
+            None => SoftTargets::default(),
+        };
         let mixture = match &training.mixture {
             Some(mixture) => Mixture::read(&plan.path(mixture))?,
             None => natural(&sources, &documents)?,
@@ -110,7 +121,8 @@ impl Trainer {
             return Err(Error::bad(message).at("steps").help("`from` was trained for as many"));
         }
         let identity = identity(&plan, &companions)?;
-        let trainer = Self { plan, blueprint, shapes, companions, sources, names, documents, mixture, start, identity };
+        let trainer =
+            Self { plan, blueprint, shapes, companions, sources, names, documents, targets, mixture, start, identity };
         // What is wrong with mixture and sizes is said now, and not when a folder was made.
         trainer.order()?;
         Ok(trainer)
@@ -217,8 +229,8 @@ impl Trainer {
     /// One update: losses of the batch's sequences, and the norm of its gradient.
     fn update(&self, state: &mut State, batch: &Batch, kernels: &Cpu, clip: Option<Clip>) -> Result<(Vec<f64>, f64)> {
         let training = &self.plan.training;
-        let sequences: Vec<&[u32]> = batch.sequences.iter().map(|sequence| &*sequence.tokens).collect();
-        let found = batch_gradient(&self.blueprint, kernels, &state.weights, &sequences, training.batch.at_once)
+        let lessons: Vec<Lesson<'_>> = batch.sequences.iter().map(|sequence| self.targets.lesson(sequence)).collect();
+        let found = batch_gradient(&self.blueprint, kernels, &state.weights, &lessons, training.batch.at_once)
             .map_err(|error| of_step(error, batch.step))?;
         let mut gradient = found.gradient;
         let mut named: Vec<NamedGradient<'_>> =
@@ -334,6 +346,15 @@ fn open_tokenizer(plan: &Plan, corpus: &[CorpusDocument]) -> Result<tokenizers::
     Ok(tokenizer)
 }
 
+/// The fingerprint of the tokenizer that the run's checkpoints have, or the one that it goes on from.
+fn tokenizers_name(plan: &Plan, companions: &Companions) -> Result<String> {
+    if let Some(from) = &plan.training.from {
+        return Ok(Tokenizer::open(&plan.path(from))?.fingerprint().to_owned());
+    }
+    let settings = companions.tokenizer_settings.as_object().cloned().unwrap_or_default();
+    Ok(Tokenizer::fingerprint_of(companions.tokenizer.as_bytes(), &settings))
+}
+
 /// Refuses a model that this machine cannot train, before anything of its size is made.
 fn check_memory(shapes: &Shapes) -> Result<()> {
     let product =
@@ -381,8 +402,9 @@ fn identity(plan: &Plan, companions: &Companions) -> Result<String> {
         .from
         .as_ref()
         .map(|from| ["model.safetensors", "moments.safetensors", "trainer_state.json"].map(|f| from.join(f)));
-    let read = [Some(&training.corpus), training.mixture.as_ref(), training.values.as_ref()];
-    for file in read.into_iter().flatten().chain(from.iter().flatten()) {
+    let named = [&training.mixture, &training.values, &training.targets].map(Option::as_ref);
+    let read = std::iter::once(Some(&training.corpus)).chain(named);
+    for file in read.flatten().chain(from.iter().flatten()) {
         let path = plan.path(file);
         parts.push(if path.exists() { hash::fingerprint_file(&path)? } else { "none".to_owned() });
     }

@@ -3,14 +3,13 @@
 //! | tensor | shape | |
 //! | --- | --- | --- |
 //! | `offsets` | I64 `[documents + 1]` | positions of document `d` are rows `offsets[d]..offsets[d + 1]` |
-//! | `positions` | I64 `[n]` | which token of its document is predicted, ascending |
+//! | `positions` | I64 `[n]` | which token of its document is predicted, ascending; the end token behind it is the last |
 //! | `ids` | I64 `[n, K]` | the true token first; what is left over is filled with it |
 //! | `probabilities` | F32 `[n, K]` | 0 where `ids` is filled, so that adding up over `ids` is right |
 //!
 //! Strings of the header: `schema = "veval.soft-targets/1"`, `alpha_max`, `tokenizer` and `checkpoint` (fingerprints),
 //! `documents` (fingerprint of the stream). Positions that are not listed are taught as they are.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::soft_target::SoftTarget;
@@ -25,7 +24,7 @@ const MOST_CANDIDATES: usize = 1 << 16;
 #[derive(Debug, Clone, PartialEq)]
 pub struct TargetOrigin {
     pub alpha_max: f64,
-    /// Fingerprints.
+    /// Fingerprints; that of the documents is [`crate::lab::corpus::fingerprint`].
     pub tokenizer: String,
     pub checkpoint: String,
     pub documents: String,
@@ -74,7 +73,7 @@ impl TargetFile {
             let integers = |values: &mut dyn Iterator<Item = i64>| values.flat_map(i64::to_le_bytes).collect();
             let filled = |target: &SoftTarget| {
                 let filling = (target.truth(), 0.0);
-                target.entries().chain(std::iter::repeat(filling)).take(width).collect::<Vec<(u32, f32)>>()
+                target.entries().iter().copied().chain(std::iter::repeat(filling)).take(width).collect::<Vec<_>>()
             };
             Ok(match plan.name.as_str() {
                 "offsets" => {
@@ -144,12 +143,6 @@ impl TargetFile {
         }
         Ok(Self { origin, documents })
     }
-
-    /// The targets of each position of the file, by document and position.
-    pub fn by_position(&self) -> BTreeMap<(usize, u32), &SoftTarget> {
-        let rows = self.documents.iter().enumerate();
-        rows.flat_map(|(number, rows)| rows.iter().map(move |(at, target)| ((number, *at), target))).collect()
-    }
 }
 
 fn target(position: i64, ids: &[i64], probabilities: &[f32]) -> Result<(u32, SoftTarget)> {
@@ -158,9 +151,8 @@ fn target(position: i64, ids: &[i64], probabilities: &[f32]) -> Result<(u32, Sof
     let truth = ids[0];
     // The filling repeats the true token with probability 0.
     let kept = ids.iter().zip(probabilities).enumerate().filter(|&(at, (&id, &p))| at == 0 || id != truth || p != 0.0);
-    let (ids, probabilities): (Vec<Result<u32>>, Vec<f32>) = kept.map(|(_, (&id, &p))| (token(id), p)).unzip();
-    let target = SoftTarget::from_parts(ids.into_iter().collect::<Result<_>>()?, probabilities)?;
-    Ok((token(position)?, target))
+    let entries = kept.map(|(_, (&id, &p))| Ok((token(id)?, p))).collect::<Result<_>>()?;
+    Ok((token(position)?, SoftTarget::new(entries)?))
 }
 
 fn bad_shape(name: &str, shape: &[usize]) -> Error {

@@ -8,16 +8,15 @@ const SUM_TOLERANCE: f64 = 1e-5;
 /// What a learner is taught at one position: probabilities of a few tokens, the true one first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SoftTarget {
-    /// Different tokens. The first is the true one, whatever its probability.
-    ids: Vec<u32>,
-    /// Not negative, with a sum of one.
-    probabilities: Vec<f32>,
+    /// Different tokens, the first of which is the true one, whatever its probability; probabilities are not negative and
+    /// have a sum of one.
+    entries: Box<[(u32, f32)]>,
 }
 
 impl SoftTarget {
     /// The ordinary target.
     pub fn one_hot(truth: u32) -> Self {
-        Self { ids: vec![truth], probabilities: vec![1.0] }
+        Self { entries: Box::new([(truth, 1.0)]) }
     }
 
     /// `(1 - alpha) [v = truth] + alpha r`. With `alpha` = 0 it is [`Self::one_hot`].
@@ -39,45 +38,43 @@ impl SoftTarget {
             return Ok(Self::one_hot(truth));
         }
         let of_truth: f64 = r.iter().filter(|&&(id, _)| id == truth).map(|&(_, probability)| probability).sum();
-        let mut ids = vec![truth];
-        let mut probabilities = vec![(1.0 - alpha + alpha * of_truth) as f32];
-        for &(id, probability) in r.iter().filter(|&&(id, probability)| id != truth && probability > 0.0) {
-            ids.push(id);
-            probabilities.push((alpha * probability) as f32);
-        }
-        Self::from_parts(ids, probabilities)
+        let others = r.iter().filter(|&&(id, probability)| id != truth && probability > 0.0);
+        let others = others.map(|&(id, probability)| (id, (alpha * probability) as f32));
+        Self::new(std::iter::once((truth, (1.0 - alpha + alpha * of_truth) as f32)).chain(others).collect())
     }
 
-    /// As a file holds it.
+    /// Tokens and their probabilities, the true one first.
     ///
     /// # Errors
     /// No token, a token twice, probabilities that are none.
-    pub fn from_parts(ids: Vec<u32>, probabilities: Vec<f32>) -> Result<Self> {
-        let mut sorted = ids.clone();
+    pub fn new(entries: Vec<(u32, f32)>) -> Result<Self> {
+        let mut sorted: Vec<u32> = entries.iter().map(|(id, _)| *id).collect();
         sorted.sort_unstable();
         if let Some([id, _]) = sorted.array_windows().find(|[one, other]| one == other) {
             return Err(Error::bad(format!("expected different tokens in a target, found {id} twice")));
         }
-        let sum: f64 = probabilities.iter().copied().map(f64::from).sum();
-        let sound = probabilities.iter().all(|probability| (0.0..=1.0).contains(probability));
-        if ids.len() != probabilities.len() || !sound || (sum - 1.0).abs() > SUM_TOLERANCE {
-            let message = format!(
-                "expected a probability for each of {} tokens with a sum of 1, found {} with a sum of {sum}",
-                ids.len(),
-                probabilities.len()
-            );
+        let sum: f64 = entries.iter().map(|(_, probability)| f64::from(*probability)).sum();
+        let sound = entries.iter().all(|(_, probability)| (0.0..=1.0).contains(probability));
+        if !sound || (sum - 1.0).abs() > SUM_TOLERANCE {
+            let count = entries.len();
+            let message = format!("expected probabilities of {count} tokens with a sum of 1, found a sum of {sum}");
             return Err(Error::bad(message));
         }
-        Ok(Self { ids, probabilities })
+        Ok(Self { entries: entries.into_boxed_slice() })
     }
 
     pub fn truth(&self) -> u32 {
-        self.ids[0]
+        self.entries[0].0
+    }
+
+    /// Whether the true token has everything.
+    pub fn is_one_hot(&self) -> bool {
+        self.entries[1..].iter().all(|(_, probability)| *probability == 0.0)
     }
 
     /// Tokens and their probabilities, the true one first.
-    pub fn entries(&self) -> impl ExactSizeIterator<Item = (u32, f32)> {
-        self.ids.iter().copied().zip(self.probabilities.iter().copied())
+    pub fn entries(&self) -> &[(u32, f32)] {
+        &self.entries
     }
 
     /// Cross-entropy in nats, `log sum exp z - sum over v of q_v z_v`. Of a one-hot target the same bits as the
@@ -88,7 +85,7 @@ impl SoftTarget {
     pub fn loss(&self, logits: &[f32]) -> Result<f64> {
         self.check(logits)?;
         let mut taught = 0.0;
-        for (id, probability) in self.entries().filter(|&(_, probability)| probability > 0.0) {
+        for &(id, probability) in self.entries.iter().filter(|(_, probability)| *probability > 0.0) {
             taught += f64::from(probability) * f64::from(logits[id as usize]);
         }
         Ok(log_sum_exp(logits) - taught)
@@ -102,16 +99,16 @@ impl SoftTarget {
         self.check(logits)?;
         let normalizer = log_sum_exp(logits);
         let mut gradient: Vec<f64> = logits.iter().map(|&logit| (f64::from(logit) - normalizer).exp()).collect();
-        for (id, probability) in self.entries() {
+        for &(id, probability) in &self.entries {
             gradient[id as usize] -= f64::from(probability);
         }
         Ok(gradient)
     }
 
     fn check(&self, logits: &[f32]) -> Result<()> {
-        match self.ids.iter().find(|&&id| id as usize >= logits.len()) {
+        match self.entries.iter().find(|(id, _)| *id as usize >= logits.len()) {
             None => Ok(()),
-            Some(id) => {
+            Some((id, _)) => {
                 let found = logits.len();
                 Err(Error::bad(format!("expected a vocabulary with token {id}, found one of {found} tokens"))
                     .help("the targets are for another tokenizer"))
