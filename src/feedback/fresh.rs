@@ -26,10 +26,23 @@ pub struct Fresh {
     schema: String,
     /// Hash of all that it depends on.
     pub key: String,
+    /// Key of the run whose scores it belongs to.
+    pub run: String,
     /// The documents, as they were named.
     pub stream: String,
-    /// None where no mixture was given.
+    /// None where no mixture was given, or where it could not be changed.
     pub change: Option<Change>,
+    /// Why there is no next mixture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused: Option<String>,
+}
+
+/// What fresh feedback is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    pub key: String,
+    pub run: String,
+    pub stream: String,
 }
 
 /// A mixture's next stage beside what was before it.
@@ -83,8 +96,13 @@ pub struct FreshFeedback {
 }
 
 impl Fresh {
-    pub fn new(key: String, stream: String, change: Option<Change>) -> Self {
-        Self { schema: SCHEMA.to_owned(), key, stream, change }
+    pub fn new(origin: Origin, change: Result<Option<Change>, String>) -> Self {
+        let (change, refused) = match change {
+            Ok(change) => (change, None),
+            Err(reason) => (None, Some(reason)),
+        };
+        let Origin { key, run, stream } = origin;
+        Self { schema: SCHEMA.to_owned(), key, run, stream, change, refused }
     }
 
     /// Where a run has it.

@@ -38,7 +38,7 @@ pub mod value;
 pub use autocorrelation::{Autocorrelation, Damping, Power, Whitening};
 pub use collect::{Collect, Gathered, Target, collect};
 pub use directions::{Direction, Directions, ItemProducts, ScaledProducts};
-pub use fresh::{Change, ChangedSource, Fresh, FreshFeedback};
+pub use fresh::{Change, ChangedSource, Fresh, FreshFeedback, Origin};
 pub use gram::{Eigen, Gram, Symmetric};
 pub use parameters::Parameters;
 pub use pass::{Compared, scaling};

@@ -17,6 +17,8 @@ pub struct FeedbackView {
     /// Best first.
     pub sources: Vec<SourceLine>,
     pub change: Option<ChangeNote>,
+    /// Why there is no next mixture.
+    pub refused: Option<String>,
     /// How far to trust it, in plain words.
     pub sentence: String,
     /// Documents with words of a sealed item.
@@ -105,6 +107,7 @@ impl FeedbackView {
                 divergence: format!("{:.3}", change.divergence),
                 bindings: change.bindings.clone(),
             }),
+            refused: fresh.refused.clone(),
             sentence: report.sentence.clone(),
             excluded: report.documents_like_sealed_items,
         }

@@ -146,16 +146,18 @@ fn manifest(
         model_seconds: None,
         imported: Vec::new(),
     };
-    manifest.key = key(&manifest);
+    manifest.key = key(&manifest, model.tokenizer().prefix());
     manifest
 }
 
-/// Suite, tasks with their data, model and tokenizer; neither clock nor threads nor where the folder lies.
-fn key(manifest: &Manifest) -> String {
+/// Suite, tasks with their data, model, tokenizer and the token that begins texts, which a flag may change; neither clock
+/// nor threads nor where the folder lies.
+fn key(manifest: &Manifest, begins: Option<u32>) -> String {
     let parts = serde_json::json!({
         "suite": manifest.suite_fingerprint,
         "model": manifest.model,
         "tokenizer": manifest.tokenizer,
+        "begins": begins,
         "tasks": manifest.tasks,
     });
     hash::fingerprint(parts.to_string().as_bytes())

@@ -46,6 +46,8 @@ pub struct FeedbackTable {
     pub parameters: String,
     pub sample: Option<usize>,
     pub mixture: Option<PathBuf>,
+    /// In place of those that the checkpoint has seen.
+    pub start_tokens: Option<u64>,
     pub total_tokens: Option<u64>,
 }
 
@@ -77,6 +79,7 @@ impl FeedbackTable {
             parameters: table.text("params").unwrap_or("all").to_owned(),
             sample: table.count("sample"),
             mixture: table.text("mixture").map(beside),
+            start_tokens: table.count("start_tokens").map(|tokens| tokens as u64),
             total_tokens: table.count("total_tokens").map(|tokens| tokens as u64),
         })
     }

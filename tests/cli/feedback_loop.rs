@@ -381,12 +381,16 @@ fn a_check_trains_every_arm_and_judges_sealed_items() {
         bench.veval(&[&["feedback", "check", "fb", "--plan", "go_on.toml"], &arms[..]].concat())
     };
     let few = twins("v/values.jsonl", "2");
-    assert!(few.code == 2 && few.err.contains("at least 5 runs to try values on, found 4"), "{}", few.err);
+    assert!(
+        few.code == 2 && few.err.contains("at least 5 runs to compare with another of their arm, found 2"),
+        "{}",
+        few.err
+    );
     let lds = |values: &str| -> Vec<f64> {
-        let made = twins(values, "3");
+        let made = twins(values, "4");
         assert!(made.code == 0 && made.out.contains("LDS"), "{}", made.err);
         let found = json(&bench.read("check/check.json"));
-        let foretold = found["foretold"].as_array().unwrap();
+        let foretold = found["foretold"]["lds"].as_array().unwrap();
         assert_eq!(
             foretold.iter().map(|own| own["of"].as_str().unwrap()).collect::<Vec<_>>(),
             ["all targets", "sums", "brackets"]
@@ -399,7 +403,7 @@ fn a_check_trains_every_arm_and_judges_sealed_items() {
         "{own:?} {opposite:?}"
     );
     bench.write("other.jsonl", bench.read("v/values.jsonl").replace("value_sums", "value_others"));
-    let other = twins("other.jsonl", "3");
+    let other = twins("other.jsonl", "4");
     assert!(other.code == 2 && other.err.contains("expected the column value_sums, found none"), "{}", other.err);
 
     // A folder that was trained with something else is no result of it.

@@ -53,7 +53,10 @@ fn a_run_ends_with_fresh_feedback_and_a_page_that_says_what_would_change() {
     let (fresh, page) = (bench.read(&format!("{folder}/feedback.json")), bench.read("runs/two/report.html"));
     let change = &json(&fresh)["change"];
     // The stage begins where the checkpoint is, and shares go from what they were to those of the next mixture.
-    assert_eq!((change["stage"].as_str(), change["start_tokens"].as_u64()), (Some("midrun"), Some(14_032_896)));
+    assert_eq!(
+        (change["stage"].as_str(), change["start_tokens"].as_u64()),
+        (Some("feedback@14032896"), Some(14_032_896))
+    );
     let next = json(&bench.read(&format!("{folder}/next.json")));
     for (own, source) in change["sources"].as_array().unwrap().iter().zip(next["sources"].as_array().unwrap()) {
         assert_eq!((&own["source"], &own["share"]), (&source["name"], &source["q"]));
@@ -97,7 +100,7 @@ fn a_run_ends_with_fresh_feedback_and_a_page_that_says_what_would_change() {
             "--start-tokens",
             "14032896",
             "--stage",
-            "midrun",
+            "feedback@14032896",
             "--out",
             "next.json",
         ],
@@ -161,10 +164,79 @@ fn a_table_that_cannot_be_met_is_refused_before_anything_is_scored() {
         assert!(ran.code == 2 && ran.err.contains(message), "{table}: {}", ran.err);
         assert!(!bench.path("runs").exists(), "{table}");
     }
-    // What only the passes can find out leaves the scores and no feedback.
+    // A mixture of other sources: scores, set and values are there, and every run says why there is no next mixture.
     suite(&bench, "[feedback]\nstream = \"corpus.jsonl\"\nmixture = \"mixture.json\"\nparams = \"last:1\"\nitems = 4");
-    let ran = run(&bench, &[]);
-    assert!(ran.code == 2 && ran.out.contains("sums"), "{} {}", ran.out, ran.err);
-    assert!(bench.path("runs/two/midrun/metrics.csv").exists() && bench.path("runs/two/report.html").exists());
-    assert!(!bench.path("runs/two/midrun/feedback").exists());
+    for _ in 0..2 {
+        let ran = run(&bench, &[]);
+        assert!(ran.code == 2 && ran.out.contains("sums"), "{} {}", ran.out, ran.err);
+        assert!(ran.err.contains("expected a value for each source"), "{}", ran.err);
+        assert!(bench.path("runs/two/midrun/feedback/values/report.json").exists());
+        assert!(bench.read("runs/two/report.html").contains("There is no next mixture"));
+    }
+}
+
+/// The lab's checkpoint in the middle of its run, to be changed.
+fn copied(bench: &Bench) {
+    for entry in std::fs::read_dir(root().join("data/lab/midrun")).unwrap() {
+        let from = entry.unwrap().path();
+        let name = from.file_name().unwrap().to_string_lossy().into_owned();
+        if name != "moments.safetensors" {
+            bench.write(&format!("latest/{name}"), std::fs::read(&from).unwrap());
+        }
+    }
+}
+
+#[test]
+fn feedback_that_is_out_of_date_or_damaged_is_made_again_and_never_shown() {
+    let bench = Bench::new();
+    copied(&bench);
+    bench.write("corpus.jsonl.gz", std::fs::read(root().join("data/lab/corpus.jsonl.gz")).unwrap());
+    bench.write("mixture.json", std::fs::read(root().join("data/lab/go_on/mixture.json")).unwrap());
+    suite(&bench, &table("corpus.jsonl.gz", "mixture = \"mixture.json\""));
+    let run = |more: &[&str]| bench.veval(&[&["run", "suite.toml", "latest", "--quiet"], more].concat());
+    let start = || json(&bench.read("runs/two/latest/feedback/feedback.json"))["change"]["start_tokens"].as_u64();
+    let shown = || bench.read("runs/two/report.html").contains("What would change, and why");
+    assert_eq!((run(&[]).code, start(), shown()), (0, Some(14_032_896), true));
+    // The same weights, said to have seen fewer tokens.
+    let state = bench.read("latest/trainer_state.json");
+    bench.write("latest/trainer_state.json", state.replace("14032896", "7004160"));
+    assert_eq!((run(&[]).code, start()), (0, Some(7_004_160)));
+    // A checkpoint that does not say.
+    std::fs::remove_file(bench.path("latest/trainer_state.json")).unwrap();
+    let unknown = run(&[]);
+    assert!(unknown.code == 2 && unknown.err.contains("set `start_tokens`"), "{}", unknown.err);
+    suite(&bench, &table("corpus.jsonl.gz", "mixture = \"mixture.json\"\nstart_tokens = 12800000"));
+    assert_eq!((run(&[]).code, start()), (0, Some(12_800_000)));
+    // Damage: scores are printed, and it is made again.
+    for file in ["feedback.json", "values/report.json", "set/manifest.json"] {
+        let name = format!("runs/two/latest/feedback/{file}");
+        let whole = bench.read(&name);
+        bench.write(&name, &whole[..whole.len() / 2]);
+        assert_eq!(bench.veval(&["report", "runs/two"]).code, 0, "{file}");
+        assert!(!shown() && bench.read("runs/two/report.html").contains("cannot be read"), "{file}");
+        let ran = run(&[]);
+        assert!(ran.code == 0 && ran.out.contains("sums") && shown(), "{file}: {}", ran.err);
+        assert_eq!(bench.read(&name), whole, "{file}");
+    }
+    // Other scores under the same name: what belongs to the old ones is not shown beside them.
+    suite(&bench, &table("corpus.jsonl.gz", "mixture = \"mixture.json\"\nstart_tokens = 12800256"));
+    assert_eq!((run(&["--no-feedback"]).code, shown()), (0, false));
+    assert!(bench.read("runs/two/report.html").contains("that of another run"));
+    let bos = run(&["--add-bos", "true"]);
+    assert!(bos.code == 2 && bos.err.contains("expected no --add-bos"), "{}", bos.err);
+}
+
+/// A flag that changes what is scored makes another run of it.
+#[test]
+fn a_token_before_texts_is_part_of_a_runs_key() {
+    let bench = Bench::new();
+    suite(&bench, "");
+    let key = |begins: &str| {
+        let ran = run(&bench, &["--limit", "3", "--add-bos", begins]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        (json(&bench.read("runs/two/midrun/run.json"))["key"].clone(), bench.read("runs/two/midrun/samples.jsonl"))
+    };
+    let (with, without) = (key("true"), key("false"));
+    assert!(with.0 != without.0 && with.1 != without.1);
+    assert_eq!(key("true"), with);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use veval::ckpt::Address;
-use veval::feedback::bundle::dot;
+use veval::feedback::gradset::dot;
 use veval::feedback::targets::{Aim, Slopes, SoftTarget, TokenSlopes, Window, design, windows};
 use veval::feedback::{Direction, Directions};
 use veval::kernels::Kernels;

@@ -7,7 +7,6 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::foretold::{Reached, Values, foretold};
 use super::sealed::{Measured, items_of};
 use crate::ckpt::{CheckpointRef, discover_one};
 use crate::cli::args::{ArmFile, FeedbackCheckArguments};
@@ -17,8 +16,8 @@ use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::feedback::bundle::Bundle;
-use crate::feedback::check::{Arm, Difference, Family, Task, compare_family};
-use crate::feedback::value::{Comparison, FEWEST_TWINS};
+use crate::feedback::check::{Arm, Difference, Family, Foretold, KnownValues, Reached, Task, compare_family, foretold};
+use crate::feedback::value::FEWEST_TWINS;
 use crate::kernels::cpu::Cpu;
 use crate::lab::train::{Plan, Trainer, Training};
 use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
@@ -57,21 +56,26 @@ pub(super) fn check(arguments: &FeedbackCheckArguments) -> Result<()> {
             found.measure(arguments, &bundle, &measured, (arm, seed), &trained, &kernels)?;
         }
     }
-    let foretold = values.map(|values| found.foretold(&values, &bundle, arguments)).transpose()?.unwrap_or_default();
-    let judged = Judged { parts: found.judged(&bundle, &arguments.arms)?, foretold };
+    let foretold = values.map(|values| found.foretold(&values, &bundle, arguments)).transpose();
+    // What was trained is judged, whatever there is to be said of values.
+    let known = foretold.as_ref().ok().cloned().flatten();
+    let judged = Judged { parts: found.judged(&bundle, &arguments.arms)?, foretold: known };
     let text = serde_json::to_string_pretty(&judged.json(arguments));
     let text = text.map_err(|e| Error::internal(format!("check: {e}")))?;
     files::write_atomic(&arguments.out.join("check.json"), format!("{text}\n").as_bytes())?;
-    print(&printable(&judged.text(&arguments.arms[0].name)))
+    print(&printable(&judged.text(&arguments.arms[0].name)))?;
+    foretold.map(drop)
 }
 
-fn values(path: &Path, bundle: &Bundle, arguments: &FeedbackCheckArguments) -> Result<Values> {
-    let runs = arguments.arms.len() as u64 * arguments.seeds;
+fn values(path: &Path, bundle: &Bundle, arguments: &FeedbackCheckArguments) -> Result<KnownValues> {
+    // What is compared are runs of one arm with each other.
+    let runs = arguments.arms.len() as u64 * (arguments.seeds - 1);
     if runs < FEWEST_TWINS as u64 {
-        let message = format!("expected at least {FEWEST_TWINS} runs to try values on, found {runs}");
+        let message =
+            format!("expected at least {FEWEST_TWINS} runs to compare with another of their arm, found {runs}");
         return Err(Error::bad(message).at("--values").help("take more --seeds"));
     }
-    let values = Values::read(path)?;
+    let values = KnownValues::read(path)?;
     values.have(&target_names(bundle), path)?;
     Ok(values)
 }
@@ -264,22 +268,17 @@ impl Scores {
     }
 
     /// Whether values foretell the targets' losses that the runs reached.
-    fn foretold(
-        &self,
-        values: &Values,
-        bundle: &Bundle,
-        arguments: &FeedbackCheckArguments,
-    ) -> Result<Vec<(String, Comparison)>> {
+    fn foretold(&self, values: &KnownValues, bundle: &Bundle, arguments: &FeedbackCheckArguments) -> Result<Foretold> {
         let targets = target_names(bundle);
         let mut runs = Vec::new();
-        for arm in &arguments.arms {
+        for (number, arm) in arguments.arms.iter().enumerate() {
             for seed in 1..=arguments.seeds {
                 let loss = |target: &String| {
                     let own = &self.losses[target][&arm.name][seed as usize - 1];
                     -own.iter().sum::<f64>() / own.len() as f64
                 };
                 let losses = targets.iter().map(loss).collect();
-                runs.push(Reached { folder: run_folder(arguments, arm, seed), losses });
+                runs.push(Reached { folder: run_folder(arguments, arm, seed), arm: number, losses });
             }
         }
         foretold(values, &targets, &runs)
@@ -316,7 +315,7 @@ impl Scores {
 /// Differences from the first arm, and what values had foretold.
 struct Judged {
     parts: Vec<Part>,
-    foretold: Vec<(String, Comparison)>,
+    foretold: Option<Foretold>,
 }
 
 struct Part {
@@ -349,7 +348,10 @@ impl Judged {
             "base": arguments.arms[0].name,
             "sign": "positive: the arm is better than the base; losses are turned round, in nats",
             "parts": self.parts.iter().map(part).collect::<Vec<_>>(),
-            "foretold": self.foretold.iter().map(|(of, lds)| json!({ "of": of, "lds": lds })).collect::<Vec<_>>(),
+            "foretold": self.foretold.as_ref().map(|own| json!({
+                "tokens_with_values": own.known,
+                "lds": own.lds.iter().map(|(of, lds)| json!({ "of": of, "lds": lds })).collect::<Vec<_>>(),
+            })),
         })
     }
 
@@ -367,8 +369,15 @@ impl Judged {
                 );
             }
         }
-        for (of, lds) in &self.foretold {
-            let _ = writeln!(text, "{of}: {}", lds.sentence());
+        if let Some(own) = &self.foretold {
+            let _ = writeln!(
+                text,
+                "differences between runs of an arm, foretold by values ({:.0} % of their tokens have values of their own):",
+                100.0 * own.known
+            );
+            for (of, lds) in &own.lds {
+                let _ = writeln!(text, "{of}: {}", lds.sentence());
+            }
         }
         text
     }

@@ -141,14 +141,16 @@ fn sources(documents: &[CorpusDocument], tokenizer: &Tokenizer, longest: usize) 
 }
 
 fn of_arrays(arguments: &FeedbackGeometryArguments) -> Result<Report> {
-    let arrays = opened(&arguments.arrays)?;
+    let limit = memory_limit(arguments.cost.max_memory);
+    let arrays = opened(&arguments.arrays, limit)?;
     let Some((first, array)) = arrays.first() else {
         return Err(Error::bad("expected a set and a stream, or arrays, found none"));
     };
     let layers = layers(&arguments.layers, first, array.width())?;
     let pairs = paired(&arguments.paired, &arrays)?;
-    let wanted = [arrays.len(), arguments.parts, array.width(), size_of::<f64>()].into_iter().product();
-    let left = memory_limit(arguments.cost.max_memory).saturating_sub(ctx::memory_used().unwrap_or(0));
+    let sizes = [arrays.len(), arguments.parts, array.width(), size_of::<f64>()];
+    let wanted = sizes.into_iter().fold(1usize, usize::saturating_mul);
+    let left = limit.saturating_sub(ctx::memory_used().unwrap_or(0));
     if wanted > left {
         let (wanted, left) = (shown_bytes(wanted), shown_bytes(left));
         let message = format!("expected {wanted} of memory for the mean gradients of all parts, found {left}");
@@ -178,15 +180,16 @@ fn of_arrays(arguments: &FeedbackGeometryArguments) -> Result<Report> {
     })
 }
 
-/// All of them, or what is wrong with any.
-fn opened(files: &[ArrayFile]) -> Result<Vec<(String, GradientArray)>> {
+/// All of them, or what is wrong with any. What is read whole is counted.
+fn opened(files: &[ArrayFile], limit: usize) -> Result<Vec<(String, GradientArray)>> {
     let (mut arrays, mut problems) = (Vec::with_capacity(files.len()), Vec::new());
     for (number, file) in files.iter().enumerate() {
         if files[..number].iter().any(|other| other.name == file.name) {
             let message = format!("expected arrays with names of their own, found {} twice", file.name);
             problems.push(Diagnostic::new(message).at("--arrays"));
         }
-        match GradientArray::open(&file.path, file.tensor.as_deref()) {
+        let left = limit.saturating_sub(ctx::memory_used().unwrap_or(0));
+        match GradientArray::open(&file.path, file.tensor.as_deref(), left) {
             Ok(array) => arrays.push((file.name.clone(), array)),
             Err(error) => problems.extend(error.into_diagnostics()),
         }
@@ -223,6 +226,13 @@ fn paired<'a>(named: &[(String, String)], arrays: &'a [(String, GradientArray)])
             Error::bad(format!("expected one of the arrays {}, found {name}", known.join(", "))).at("--paired")
         })
     };
-    let pair = |(one, other): &(String, String)| Ok((format!("{one}={other}"), find(one)?, find(other)?));
-    named.iter().map(pair).collect()
+    let pair = |(number, (one, other)): (usize, &(String, String))| {
+        let same = |(a, b): &(String, String)| (a, b) == (one, other) || (a, b) == (other, one);
+        if one == other || named[..number].iter().any(same) {
+            let message = format!("expected pairs of two different arrays, each once, found {one}={other}");
+            return Err(Error::bad(message).at("--paired"));
+        }
+        Ok((format!("{one}={other}"), find(one)?, find(other)?))
+    };
+    named.iter().enumerate().map(pair).collect()
 }

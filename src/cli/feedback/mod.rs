@@ -3,7 +3,6 @@
 pub(in crate::cli) mod build;
 mod check;
 mod export;
-mod foretold;
 mod geometry;
 mod geometry_report;
 pub(in crate::cli) mod mix;

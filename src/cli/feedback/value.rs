@@ -59,8 +59,7 @@ pub(in crate::cli) fn make(arguments: &FeedbackValueArguments, named: &[Checkpoi
         let targets = all.planted.iter().map(|item| item.target).collect();
         Ok::<_, Error>(Planted { table: planted_table(&setup, &mut all, &documents)?, targets, words: planted_words })
     });
-    let like_sealed = all.shows_sealed.iter().filter(|shows| **shows).count();
-    let report = ValueReport::new(&values, &words, planted.transpose()?.as_ref(), like_sealed)?;
+    let report = ValueReport::new(&values, &words, planted.transpose()?.as_ref(), &all.shows_sealed)?;
     let mut copies = copies(&values, arguments)?;
     for number in (0..values.len()).filter(|number| all.shows_sealed[*number]) {
         (copies.expected[number], copies.whole[number]) = (0.0, 0);

@@ -46,7 +46,7 @@ pub(super) fn text(folder: &Path, report: &ValueReport) -> String {
     if report.documents_like_sealed_items > 0 {
         let _ = writeln!(
             text,
-            "{} documents have 13 words in a row of a sealed item: they are marked (`exclude`) and get no copy",
+            "{} documents have 13 words in a row of a sealed item: they are marked (`exclude`), get no copy, and do not count in their sources",
             report.documents_like_sealed_items
         );
     }

@@ -10,8 +10,6 @@ use crate::error::{Error, Result};
 use crate::lab::random::Stream;
 use crate::util::npy::NpyFile;
 
-/// Bytes of a tensor of safetensors, which is read whole.
-const MOST_BYTES: usize = 8 << 30;
 /// Numbers that are handed on at a time, more or less.
 const BLOCK: usize = 1 << 19;
 
@@ -30,12 +28,13 @@ enum Numbers {
 }
 
 impl GradientArray {
-    /// `.npy` by its beginning, anything else as safetensors. `tensor`: needed where a file has more than one matrix.
+    /// `.npy` by its ending, anything else as safetensors, which are read whole into at most `memory` bytes. `tensor`: needed
+    /// where a file has more than one matrix.
     ///
     /// # Errors
     /// Other files; no such tensor, or more than one to choose from; shapes that are no matrix; elements that are no
     /// floats.
-    pub fn open(path: &Path, tensor: Option<&str>) -> Result<Self> {
+    pub fn open(path: &Path, tensor: Option<&str>, memory: usize) -> Result<Self> {
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy")) {
             let file = NpyFile::open(path)?;
             return Ok(Self { rows: file.rows(), width: file.width(), numbers: Numbers::Npy(file) });
@@ -60,8 +59,9 @@ impl GradientArray {
             return Err(Error::internal("a matrix of no shape"));
         };
         // Widened to single precision.
-        if width == 0 || rows.saturating_mul(width).saturating_mul(4) > MOST_BYTES {
-            let message = format!("expected a matrix of at most {MOST_BYTES} bytes, found {rows} x {width} numbers");
+        if width == 0 || rows == 0 || rows.saturating_mul(width).saturating_mul(4) > memory {
+            let message =
+                format!("expected rows of numbers, of at most {memory} bytes together, found {rows} x {width} numbers");
             return Err(Error::bad(message).in_file(path).help("save it as .npy, which is read row by row"));
         }
         Ok(Self { rows, width, numbers: Numbers::Loaded(file.read_floats(&name)?) })

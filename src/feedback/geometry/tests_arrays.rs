@@ -39,15 +39,15 @@ fn arrays_are_read_row_by_row() {
     let single: Vec<u8> = wanted.iter().flatten().flat_map(|&x| (x as f32).to_le_bytes()).collect();
     let double: Vec<u8> = wanted.iter().flatten().flat_map(|x: &f64| x.to_le_bytes()).collect();
     let head = |descr: &str| format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': (2, 3), }}");
-    let array = GradientArray::open(&npy(folder.path(), &head("<f8"), &double), None).unwrap();
+    let array = GradientArray::open(&npy(folder.path(), &head("<f8"), &double), None, 1 << 30).unwrap();
     assert_eq!((array.rows(), array.width(), rows(&array)), (2, 3, wanted.map(Vec::from).to_vec()));
-    let array = GradientArray::open(&npy(folder.path(), &head("<f4"), &single), None).unwrap();
+    let array = GradientArray::open(&npy(folder.path(), &head("<f4"), &single), None, 1 << 30).unwrap();
     assert_eq!(rows(&array)[1], [3.0, 4.0, f64::from(1e-3f32)]);
     // More rows than a block holds.
     let elsewhere = tempfile::tempdir().unwrap();
     let many =
         npy(elsewhere.path(), "{'descr': '<f4', 'fortran_order': False, 'shape': (5, 400000)}", &vec![0; 8_000_000]);
-    assert_eq!(rows(&GradientArray::open(&many, None).unwrap()).len(), 5);
+    assert_eq!(rows(&GradientArray::open(&many, None, 1 << 30).unwrap()).len(), 5);
     let path = folder.path().join("g.safetensors");
     let plan = |name: &str, shape: &[usize]| TensorPlan {
         name: name.to_owned(),
@@ -62,17 +62,17 @@ fn arrays_are_read_row_by_row() {
     )
     .unwrap();
     for tensor in [None, Some("grads")] {
-        let array = GradientArray::open(&path, tensor).unwrap();
+        let array = GradientArray::open(&path, tensor, 1 << 30).unwrap();
         assert_eq!((array.rows(), rows(&array)[0].clone()), (2, vec![1.5, -2.0, 0.0]));
     }
-    let other = GradientArray::open(&path, None).unwrap();
+    let other = GradientArray::open(&path, None, 1 << 30).unwrap();
     let mut paired = PairedAgreement::default();
     array.for_each_pair(&other, |_, one, other| paired.add("all", one, other).map(drop)).unwrap();
     assert!(paired.finish()["all"].percentiles[0] > 0.999_999);
-    let wide = GradientArray::open(&many, None).unwrap();
+    let wide = GradientArray::open(&many, None, 1 << 30).unwrap();
     let message = array.for_each_pair(&wide, |_, _, _| Ok(())).unwrap_err().to_string();
     assert_eq!(message, "expected two matrices of one shape, 2 x 3, found 5 x 400000");
-    let message = GradientArray::open(&path, Some("norm")).unwrap_err().to_string();
+    let message = GradientArray::open(&path, Some("norm"), 1 << 30).unwrap_err().to_string();
     assert!(message.contains("expected a matrix norm, found grads"), "{message}");
 }
 
@@ -85,7 +85,7 @@ fn arrays_have_a_geometry() {
         let bytes: Vec<u8> = rows.iter().flatten().flat_map(|x| x.to_le_bytes()).collect();
         let head =
             format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({}, {}), }}", rows.len(), rows[0].len());
-        (name.to_owned(), GradientArray::open(&npy(folder.path(), &head, &bytes), None).unwrap())
+        (name.to_owned(), GradientArray::open(&npy(folder.path(), &head, &bytes), None, 1 << 30).unwrap())
     };
     let even = |number: usize| vec![1.0, 2.0, number as f64];
     let odd = |number: usize| vec![-1.0, 1.0, number as f64];
@@ -128,13 +128,14 @@ fn files_that_are_no_matrices_are_refused() {
         ("{}".to_owned(), 4, "found none"),
     ];
     for (head, bytes, wanted) in cases {
-        let message = GradientArray::open(&npy(folder.path(), &head, &vec![0; bytes]), None).unwrap_err().to_string();
+        let message =
+            GradientArray::open(&npy(folder.path(), &head, &vec![0; bytes]), None, 1 << 30).unwrap_err().to_string();
         assert!(message.contains(wanted) && message.contains("a.npy"), "{message}");
     }
     for content in [&b"\x93NUMPY"[..], b"\x93NUMPY\x01\x00\xff\xffxxxxx", b"hello, this is a text"] {
         let path = folder.path().join("b.npy");
         std::fs::write(&path, content).unwrap();
-        let message = GradientArray::open(&path, None).unwrap_err().to_string();
+        let message = GradientArray::open(&path, None, 1 << 30).unwrap_err().to_string();
         assert!(message.contains("expected an array of numpy (.npy), found another file"), "{message}");
     }
 }

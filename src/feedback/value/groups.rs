@@ -41,14 +41,18 @@ struct Parts {
 }
 
 impl Values {
-    /// Every source, as they came.
-    pub fn by_source(&self) -> Vec<GroupValue> {
+    /// Every source, as they came, by those of its documents that count; sources of which none does are left out.
+    pub fn by_source(&self, counts: impl Fn(usize) -> bool) -> Vec<GroupValue> {
         let mut members: Vec<Vec<usize>> = vec![Vec::new(); self.sources().len()];
-        for (number, document) in self.table.documents.iter().enumerate() {
+        for (number, document) in self.table.documents.iter().enumerate().filter(|(number, _)| counts(*number)) {
             members[document.source as usize].push(number);
         }
         let names = self.sources().iter();
-        names.zip(&members).map(|(name, members)| self.group(name, members, true)).collect()
+        names
+            .zip(&members)
+            .filter(|(_, members)| !members.is_empty())
+            .map(|(name, members)| self.group(name, members, true))
+            .collect()
     }
 
     /// One batch: numbers of documents, a document as often as it is in the batch.

@@ -52,11 +52,11 @@ pub(super) struct Variance {
 /// Welch's and Satterthwaite's pooled freedom is too sure when a variance of one degree of freedom is small by chance.
 pub(super) fn summed(variances: &[Variance]) -> (f64, f64) {
     let present = || variances.iter().filter(|variance| variance.value > 0.0);
-    let square: f64 = present().map(|variance| variance.value * quantile(variance.freedom).powi(2)).sum();
+    let square: f64 = present().map(|variance| variance.value * student(variance.freedom).powi(2)).sum();
     (present().map(|variance| variance.value).sum::<f64>().sqrt(), square.sqrt())
 }
 
 /// Student's, at 97.5 %.
-fn quantile(freedom: f64) -> f64 {
+pub(super) fn student(freedom: f64) -> f64 {
     StudentsT::new(0.0, 1.0, freedom.max(1.0)).map_or(f64::INFINITY, |t| t.inverse_cdf(UPPER))
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::parts::student;
 use super::reliability::{Among, Comparison, agreement, recall};
 use super::table::ValueTable;
 use super::values::Values;
@@ -15,6 +16,8 @@ use crate::util::files;
 
 const SCHEMA: &str = "veval.value_report/1";
 const MOST_BYTES: u64 = 64 << 20;
+/// The normal distribution's quantile of 97.5 %.
+const NORMAL: f64 = 1.959_964;
 /// Ranks that agree less are mostly noise.
 const LEAST_AGREEMENT: f64 = 0.3;
 
@@ -105,11 +108,12 @@ pub struct Planted {
 }
 
 impl ValueReport {
-    /// `words`: of the documents of the values.
+    /// `words`: of the documents of the values. `like_sealed`: which of them have 13 words in a row of a sealed item; these
+    /// do not count in what their sources are worth.
     ///
     /// # Errors
     /// Values that are no numbers.
-    pub fn new(values: &Values, words: &Words, planted: Option<&Planted>, like_sealed: usize) -> Result<Self> {
+    pub fn new(values: &Values, words: &Words, planted: Option<&Planted>, like_sealed: &[bool]) -> Result<Self> {
         let combined: Vec<f64> = values.combined().iter().copied().map(f64::from).collect();
         let overlap = agreement(&combined, &words.all);
         let names: Vec<&str> = values.targets().collect();
@@ -131,14 +135,14 @@ impl ValueReport {
         let mut report = Self {
             schema: SCHEMA.to_owned(),
             documents: values.len(),
-            documents_like_sealed_items: like_sealed,
+            documents_like_sealed_items: like_sealed.iter().filter(|shows| **shows).count(),
             split_half_spearman: values.combined_split_half(),
             overlap_spearman: overlap.spearman,
             overlap_pearson: overlap.pearson,
             planted: planted.map(|planted| planted.found(values, words, None)).transpose()?,
             targets: targets.collect::<Result<_>>()?,
             sentence: String::new(),
-            sources: values.by_source().into_iter().map(source).collect(),
+            sources: values.by_source(|number| !like_sealed[number]).into_iter().map(source).collect(),
         };
         report.sentence = report.in_words();
         Ok(report)
@@ -201,9 +205,9 @@ impl Planted {
         let weights = values.part_weights();
         let again = |stream: &mut Stream| {
             let drawn: Vec<Vec<f64>> = weights.iter().map(|own| drawn(own, stream)).collect();
-            kept(values.with_others(&self.table, target, &drawn))
+            kept(values.directions_with(&self.table, target, &drawn))
         };
-        let mine = kept(values.with_others(&self.table, target, &weights));
+        let mine = kept(values.directions_with(&self.table, target, &weights));
         let theirs = kept([of(words), of(&self.words)].concat());
         let planted: Vec<usize> = (values.len()..mine.len()).collect();
         let k = mine.len().div_ceil(10).max(planted.len());
@@ -211,14 +215,18 @@ impl Planted {
     }
 }
 
-/// Weights of parts that were drawn with replacement.
+/// Weights of parts that were drawn with replacement, as far from the weights of all as Student's quantile is beyond the
+/// normal one: a few parts scatter less than what they are a sample of.
 fn drawn(weights: &[f64], stream: &mut Stream) -> Vec<f64> {
-    let mut drawn = vec![0.0; weights.len()];
+    let count = weights.len();
+    let mut drawn = vec![0.0; count];
     for _ in weights {
-        let part = stream.below(weights.len());
+        let part = stream.below(count);
         drawn[part] += weights[part];
     }
     let total: f64 = drawn.iter().sum();
-    drawn.iter_mut().for_each(|weight| *weight /= total);
-    drawn
+    let freedom = count as f64 - 1.0;
+    let wider = student(freedom) / NORMAL * (count as f64 / freedom.max(1.0)).sqrt();
+    let widened = |(drawn, weight): (f64, &f64)| weight + wider * (drawn / total - weight);
+    drawn.into_iter().zip(weights).map(widened).collect()
 }

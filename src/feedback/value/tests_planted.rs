@@ -100,7 +100,7 @@ fn random_feedback_is_worth_nothing() {
             let world = Noisy::new(&mut stream, vec![0.0; WIDTH], parts, 1.0);
             let common = normals(&mut stream, 0.5);
             let gradients: Vec<Vec<f64>> = (0..40).map(|_| plus(&common, &normals(&mut stream, 1.0))).collect();
-            let source = world.values(&gradients).by_source().remove(0);
+            let source = world.values(&gradients).by_source(|_| true).remove(0);
             let (low, high) = source.targets[0].interval.unwrap();
             holds += u32::from(low < 0.0 && 0.0 < high);
             means.push(source.targets[0].value);
@@ -146,7 +146,7 @@ fn intervals_of_sources_hold_the_truth() {
             let wanted = dot(&truth, &common);
             let world = Noisy::new(&mut stream, truth, parts, noise);
             let gradients: Vec<Vec<f64>> = (0..60).map(|_| plus(&common, &normals(&mut stream, 1.0))).collect();
-            let (low, high) = world.values(&gradients).by_source()[0].targets[0].interval.unwrap();
+            let (low, high) = world.values(&gradients).by_source(|_| true)[0].targets[0].interval.unwrap();
             holds += u32::from(low < wanted && wanted < high);
         }
         let share = f64::from(holds) / rounds as f64;

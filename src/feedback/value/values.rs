@@ -65,12 +65,13 @@ impl Values {
         (0..self.len()).map(|document| value_of(&self.table, document, target)).collect()
     }
 
-    /// Combined values, or those of one target, of these documents and behind them of others, on the scale of these.
-    /// `weights`: of the parts of each target.
+    /// Combined values, or those of one target, of these documents and behind them of others, on the scale of these and by
+    /// the length of each document's gradient: those of a few tokens are long, whatever they say. `weights`: of the parts of
+    /// each target.
     ///
     /// # Panics
     /// For documents of other targets.
-    pub(super) fn with_others(&self, others: &ValueTable, target: Option<usize>, weights: &[Vec<f64>]) -> Vec<f64> {
+    pub(super) fn directions_with(&self, others: &ValueTable, target: Option<usize>, weights: &[Vec<f64>]) -> Vec<f64> {
         assert_eq!(self.table.setup, others.setup, "documents of the same targets");
         let mut values = vec![0.0; self.len() + others.len()];
         for (number, factor) in self.factors.iter().enumerate().filter(|(own, _)| target.is_none_or(|one| one == *own))
@@ -78,7 +79,10 @@ impl Values {
             let factor = if target.is_some() { 1.0 } else { *factor };
             let of = |table: &ValueTable, document: usize| {
                 let parts = table.layout.of(number, table.numbers_of(document)).parts;
-                factor * weights[number].iter().zip(parts).map(|(weight, part)| weight * f64::from(*part)).sum::<f64>()
+                let value: f64 =
+                    weights[number].iter().zip(parts).map(|(weight, part)| weight * f64::from(*part)).sum();
+                let length = f64::from(table.documents[document].size).sqrt();
+                if length > 0.0 { factor * value / length } else { 0.0 }
             };
             let all = (0..self.len()).map(|at| of(&self.table, at)).chain((0..others.len()).map(|at| of(others, at)));
             values.iter_mut().zip(all).for_each(|(sum, value)| *sum += value);
