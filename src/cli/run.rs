@@ -98,8 +98,9 @@ impl Work<'_> {
         print(&table::format(arguments.format, &view, &rows)?)?;
         // Scores come first: they are there even if there is no feedback to be had.
         if let (Some(feedback), Some((checkpoint, name)), Some(manifest)) = (feedback, checkpoints.last(), last) {
-            feedback.make(checkpoint, &folder.join(name), &manifest)?;
+            let made = feedback.make(checkpoint, &folder.join(name), &manifest);
             report::write_page(&folder)?;
+            made?;
         }
         Ok(())
     }

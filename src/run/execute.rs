@@ -146,19 +146,21 @@ fn manifest(
         model_seconds: None,
         imported: Vec::new(),
     };
-    manifest.key = key(&manifest, model.tokenizer().prefix());
+    manifest.key = key(&manifest, model.tokenizer().add_bos());
     manifest
 }
 
-/// Suite, tasks with their data, model, tokenizer and the token that begins texts, which a flag may change; neither clock
-/// nor threads nor where the folder lies.
-fn key(manifest: &Manifest, begins: Option<u32>) -> String {
-    let parts = serde_json::json!({
+/// Suite, tasks with their data, model, tokenizer and what a flag says of the token before texts; neither clock nor threads
+/// nor where the folder lies.
+fn key(manifest: &Manifest, add_bos: Option<bool>) -> String {
+    let mut parts = serde_json::json!({
         "suite": manifest.suite_fingerprint,
         "model": manifest.model,
         "tokenizer": manifest.tokenizer,
-        "begins": begins,
         "tasks": manifest.tasks,
     });
+    if let Some(add_bos) = add_bos {
+        parts["add_bos"] = add_bos.into();
+    }
     hash::fingerprint(parts.to_string().as_bytes())
 }

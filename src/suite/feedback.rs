@@ -30,6 +30,11 @@ pub(super) const FEEDBACK_KEYS: &[Key] = &[
         "The mixture so far (`veval.mixture/1`), relative to this file; without it there are values and no next mixture.",
     ),
     key(
+        "start_tokens",
+        Shape::Count,
+        "Tokens that are trained before the next mixture holds; those of the checkpoint by default.",
+    ),
+    key(
         "total_tokens",
         Shape::Count,
         "Tokens of the whole training run, where the mixture does not say or says too few.",

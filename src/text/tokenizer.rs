@@ -124,6 +124,11 @@ impl Tokenizer {
         self
     }
 
+    /// What [`Self::with_bos`] was told.
+    pub fn add_bos(&self) -> Option<bool> {
+        self.add_bos
+    }
+
     pub fn bos(&self) -> Option<u32> {
         self.bos
     }

@@ -320,50 +320,15 @@ pub const PLAN: &str = r#"
 "#;
 
 #[test]
-fn a_check_trains_every_arm_and_judges_sealed_items() {
+fn the_runs_of_a_check_are_twins_and_values_turned_round_foretell_the_opposite() {
     let bench = Bench::new();
     built(&bench, "fb", &SMALL);
     let plan = PLAN.replace("CORPUS", &path("data/lab/corpus.jsonl.gz")).replace("FROM", &path("data/lab/midrun"));
     bench.write("go_on.toml", plan);
-    let mixture = path("data/lab/variant/mixture.json");
-    let new = format!("new={mixture}");
-    let check = |out: &str| {
-        bench.veval(&[
-            "feedback",
-            "check",
-            "fb",
-            "--plan",
-            "go_on.toml",
-            "--arm",
-            "old=",
-            "--arm",
-            &new,
-            "--seeds",
-            "2",
-            "--out",
-            out,
-        ])
-    };
-    let made = check("check");
-    assert_eq!(made.code, 0, "{}", made.err);
-    let found = json(&bench.read("check/check.json"));
-    assert_eq!(found["base"], "old");
-    let parts = found["parts"].as_array().unwrap();
-    let part = |tasks: &str, measure: &str| {
-        parts.iter().find(|part| part["tasks_of"] == tasks && part["measure"] == measure).unwrap()
-    };
-    let targets = part("targets", "loss");
-    assert_eq!(targets["mean"][0]["arm"], "new");
-    assert_eq!((&targets["mean"][0]["seeds"], &targets["mean"][0]["items"]), (&2.into(), &(135 + 172).into()));
-    assert_eq!(part("other tasks", "loss")["tasks"].as_array().unwrap().len(), 1);
-    // The same command finds everything trained and scored.
-    let again = check("check");
-    assert_eq!((again.code, again.out), (0, made.out));
-
-    // The runs are twins: values turned round foretell the opposite.
+    let new = format!("new={}", path("data/lab/variant/mixture.json"));
     let stream = path("data/lab/corpus.jsonl.gz");
     let value =
-        ["feedback", "value", "fb", &path("data/lab/midrun"), "--stream", &stream, "--sample", "3", "--out", "v"];
+        ["feedback", "value", "fb", &path("data/lab/midrun"), "--stream", &stream, "--sample", "200", "--out", "v"];
     assert_eq!(bench.veval(&value).code, 0);
     let rows: Vec<Value> = bench.read("v/values.jsonl").lines().map(json).collect();
     let turned = |row: &Value| {
@@ -405,6 +370,48 @@ fn a_check_trains_every_arm_and_judges_sealed_items() {
     bench.write("other.jsonl", bench.read("v/values.jsonl").replace("value_sums", "value_others"));
     let other = twins("other.jsonl", "4");
     assert!(other.code == 2 && other.err.contains("expected the column value_sums, found none"), "{}", other.err);
+}
+
+#[test]
+fn a_check_trains_every_arm_and_judges_sealed_items() {
+    let bench = Bench::new();
+    built(&bench, "fb", &SMALL);
+    let plan = PLAN.replace("CORPUS", &path("data/lab/corpus.jsonl.gz")).replace("FROM", &path("data/lab/midrun"));
+    bench.write("go_on.toml", plan);
+    let mixture = path("data/lab/variant/mixture.json");
+    let new = format!("new={mixture}");
+    let check = |out: &str| {
+        bench.veval(&[
+            "feedback",
+            "check",
+            "fb",
+            "--plan",
+            "go_on.toml",
+            "--arm",
+            "old=",
+            "--arm",
+            &new,
+            "--seeds",
+            "2",
+            "--out",
+            out,
+        ])
+    };
+    let made = check("check");
+    assert_eq!(made.code, 0, "{}", made.err);
+    let found = json(&bench.read("check/check.json"));
+    assert_eq!(found["base"], "old");
+    let parts = found["parts"].as_array().unwrap();
+    let part = |tasks: &str, measure: &str| {
+        parts.iter().find(|part| part["tasks_of"] == tasks && part["measure"] == measure).unwrap()
+    };
+    let targets = part("targets", "loss");
+    assert_eq!(targets["mean"][0]["arm"], "new");
+    assert_eq!((&targets["mean"][0]["seeds"], &targets["mean"][0]["items"]), (&2.into(), &(135 + 172).into()));
+    assert_eq!(part("other tasks", "loss")["tasks"].as_array().unwrap().len(), 1);
+    // The same command finds everything trained and scored.
+    let again = check("check");
+    assert_eq!((again.code, again.out), (0, made.out));
 
     // A folder that was trained with something else is no result of it.
     let command = |arm: &str, command: &str| {

@@ -84,7 +84,7 @@ pub(in crate::cli) struct Threads {
 }
 
 impl Threads {
-    pub fn count(&self) -> usize {
+    pub fn count(self) -> usize {
         self.threads.map_or_else(ctx::cores, usize::from)
     }
 }

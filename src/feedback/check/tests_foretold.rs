@@ -36,8 +36,8 @@ fn values(folder: &Path, missing: usize) -> KnownValues {
 fn run(folder: &Path, stream: &mut Stream) -> f64 {
     let order = folder.join("order");
     std::fs::create_dir_all(&order).unwrap();
-    let names: String =
-        (0..DOCUMENTS).map(|number| format!("{{\"source\": \"web\", \"id\": \"{number}\"}}\n")).collect();
+    let name = |number: usize| format!("{{\"source\": \"web\", \"id\": \"{number}\"}}\n");
+    let names = (0..DOCUMENTS).map(name).collect::<Vec<_>>().concat();
     std::fs::write(order.join("documents.jsonl"), names).unwrap();
     let chosen: Vec<(usize, usize)> = (0..12).map(|_| (stream.below(DOCUMENTS), 1 + stream.below(9))).collect();
     let column = |name: &str, numbers: Vec<u32>| {
