@@ -40,6 +40,9 @@ pub(super) fn check(arguments: &FeedbackCheckArguments) -> Result<()> {
     // Whatever can be wrong is found before the first step.
     let values = arguments.values.as_deref().map(|path| values(path, &bundle, arguments)).transpose()?;
     let measured = measured_on(arguments, &bundle, &base, &kernels)?;
+    if arguments.command.is_none() {
+        arguments.arms.iter().try_for_each(|arm| opened(&base, arm, 1).map(drop))?;
+    }
     stop_when_interrupted()?;
     files::create_folder(&arguments.out)?;
     let mut found = Scores::default();
@@ -69,7 +72,7 @@ pub(super) fn check(arguments: &FeedbackCheckArguments) -> Result<()> {
 
 fn values(path: &Path, bundle: &Bundle, arguments: &FeedbackCheckArguments) -> Result<KnownValues> {
     // What is compared are runs of one arm with each other.
-    let runs = arguments.arms.len() as u64 * (arguments.seeds - 1);
+    let runs = arguments.arms.iter().filter(|arm| arm.targets.is_none()).count() as u64 * (arguments.seeds - 1);
     if runs < FEWEST_TWINS as u64 {
         let message =
             format!("expected at least {FEWEST_TWINS} runs to compare with another of their arm, found {runs}");
@@ -127,20 +130,25 @@ fn measured_on(arguments: &FeedbackCheckArguments, bundle: &Bundle, base: &Plan,
 
 /// Trains one arm with the lab's trainer, or finds it trained.
 fn trained(base: &Plan, arm: &ArmFile, seed: u64, folder: &Path, kernels: &Cpu) -> Result<CheckpointRef> {
-    let mut training: Training = base.training.clone();
-    training.seed = base.training.seed + seed;
-    training.mixture = arm.mixture.as_deref().map(absolute).transpose()?.or(training.mixture);
-    training.values = arm.copies.as_deref().map(absolute).transpose()?.or(training.values);
-    training.targets = arm.targets.as_deref().map(absolute).transpose()?.or(training.targets);
-    let steps = training.steps;
-    let own = Plan::new(training, base.path(Path::new("")))?;
-    let trainer = Trainer::open(own).map_err(|error| error.at(format!("arm {}", arm.name)))?;
+    let steps = base.training.steps;
+    let trainer = opened(base, arm, seed)?;
     if !trainer.run(folder, kernels, &mut |_| !ctx::interrupted())? {
         let message = format!("interrupted while arm {} was trained", arm.name);
         let error = Error::new(ErrorKind::Incomplete, Diagnostic::new(message));
         return Err(error.help("run the same command again to go on"));
     }
     discover_one(&folder.join(format!("step{steps}")))
+}
+
+/// An arm that is ready to be trained.
+fn opened(base: &Plan, arm: &ArmFile, seed: u64) -> Result<Trainer> {
+    let mut training: Training = base.training.clone();
+    training.seed = base.training.seed + seed;
+    training.mixture = arm.mixture.as_deref().map(absolute).transpose()?.or(training.mixture);
+    training.values = arm.copies.as_deref().map(absolute).transpose()?.or(training.values);
+    training.targets = arm.targets.as_deref().map(absolute).transpose()?.or(training.targets);
+    let own = Plan::new(training, base.path(Path::new("")))?;
+    Trainer::open(own).map_err(|error| error.at(format!("arm {}", arm.name)))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf> {
@@ -158,7 +166,8 @@ fn trained_by(command: &str, arm: &ArmFile, base: &Plan, seed: u64, folder: &Pat
     };
     let files = [&arm.mixture, &arm.copies, &arm.targets].map(fingerprint).into_iter().collect::<Result<Vec<_>>>()?;
     let parts = [vec![command.to_owned()], files].concat();
-    let identity = hash::fingerprint(format!("{parts:?} {seed} {:?}", base.training).as_bytes());
+    let plan = serde_json::to_string(&base.training).map_err(|e| Error::internal(format!("plan: {e}")))?;
+    let identity = hash::fingerprint(format!("{parts:?} {seed} {plan}").as_bytes());
     let done = folder.join(DONE);
     if done.exists() {
         let found = files::read_text(&done, 1 << 10)?;
@@ -271,7 +280,8 @@ impl Scores {
     fn foretold(&self, values: &KnownValues, bundle: &Bundle, arguments: &FeedbackCheckArguments) -> Result<Foretold> {
         let targets = target_names(bundle);
         let mut runs = Vec::new();
-        for (number, arm) in arguments.arms.iter().enumerate() {
+        // Values are of true tokens, and say nothing of what was learned in place of them.
+        for (number, arm) in arguments.arms.iter().enumerate().filter(|(_, arm)| arm.targets.is_none()) {
             for seed in 1..=arguments.seeds {
                 let loss = |target: &String| {
                     let own = &self.losses[target][&arm.name][seed as usize - 1];

@@ -19,14 +19,15 @@ use crate::feedback::targets::{
 use crate::lab::corpus::{CorpusDocument, fingerprint, read_corpus};
 use crate::lm::{LanguageModel, Local, LocalOptions, cpu, shown_bytes};
 use crate::model::Blueprint;
+use crate::util::files;
 
 /// Candidates whose slopes are held at once: 20 MB. Weights are moved once for so many.
 const CANDIDATES_AT_ONCE: usize = 1 << 19;
 
 pub(super) fn targets(arguments: &FeedbackTargetsArguments) -> Result<()> {
-    if arguments.out.exists() {
-        let error = Error::bad("expected a name that is free, found a file or folder").in_file(&arguments.out);
-        return Err(error.help("remove it first, or name another"));
+    files::check_free(&arguments.out)?;
+    if let Some(folder) = arguments.out.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        files::create_folder(folder)?;
     }
     let bundle = Bundle::open(&arguments.bundle)?;
     let checkpoint = one_checkpoint(&arguments.checkpoint, arguments.quiet)?;
@@ -119,20 +120,27 @@ impl Designer<'_> {
         let kept = self.arguments.candidates.min(model.decoder().spec().vocab);
         let tokens_at_once = CANDIDATES_AT_ONCE.div_ceil(kept);
         let bar = progress::items_bar(wanted.len(), 0, self.arguments.quiet);
-        let mut waiting = Vec::new();
+        let (mut waiting, mut count) = (Vec::new(), 0);
         let last = wanted.len();
         for (done, number) in wanted.into_iter().enumerate() {
-            waiting.extend(windows(number, &packed(&corpus[number], tokenizer)?, tokenizer.prefix(), longest));
-            let count: usize = waiting.iter().map(Window::predicted).sum();
-            if count >= tokens_at_once || (done + 1 == last && count > 0) {
+            for window in windows(number, &packed(&corpus[number], tokenizer)?, tokenizer.prefix(), longest) {
+                count += window.predicted();
+                waiting.push(window);
+                if count < tokens_at_once {
+                    continue;
+                }
                 if ctx::interrupted() {
                     let message = format!("interrupted after {done} of {last} documents; nothing was written");
                     let error = Error::new(ErrorKind::Incomplete, Diagnostic::new(message));
                     return Err(error.help("--sample asks for fewer documents"));
                 }
                 self.design(&std::mem::take(&mut waiting), kept)?;
-                bar.set_position(done as u64 + 1);
+                count = 0;
             }
+            bar.set_position(done as u64 + 1);
+        }
+        if count > 0 {
+            self.design(&waiting, kept)?;
         }
         bar.finish_and_clear();
         Ok(())
@@ -167,7 +175,7 @@ fn text(head: &str, gain: Gain, value: f64, is_standard: bool) -> String {
     );
     if let Some(crossed) = crossed {
         let _ = writeln!(text, "{:<46} {crossed:>+12.4e}", "  gained as the other half of the items says");
-        if crossed <= 0.0 {
+        if crossed <= 0.0 && shifted > 0 {
             text += "other items would not choose these targets: use more items, or other tasks\n";
         }
     }

@@ -79,9 +79,10 @@ impl<'a> Slopes<'a> {
         Self { decoder, blueprint, weights, aim, steps }
     }
 
-    /// Bytes that are held besides the decoder, its weights and the aim: moved weights, and a decoder of them.
+    /// Bytes that are held besides the decoder, its weights and the aim: moved weights, and what a decoder is made of and
+    /// becomes.
     pub fn bytes(parameters: usize) -> usize {
-        2 * parameters * size_of::<f32>()
+        3 * parameters * size_of::<f32>()
     }
 
     /// Slopes of the true token and the `kept - 1` likeliest others at every predicted token. About `rows` tokens go through
