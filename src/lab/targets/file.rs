@@ -132,6 +132,7 @@ impl TargetFile {
         let row = |row: usize| -> Result<(u32, SoftTarget)> {
             let numbers = row * width..(row + 1) * width;
             target(positions[row], &ids[numbers.clone()], &probabilities[numbers])
+                .and_then(|own| within(own, origin.alpha_max))
                 .map_err(|error| error.at(format!("row {row}")))
         };
         let document = |ends: &[i64]| (ends[0] as usize..ends[1] as usize).map(row).collect::<Result<Vec<_>>>();
@@ -143,6 +144,16 @@ impl TargetFile {
         }
         Ok(Self { origin, documents })
     }
+}
+
+/// A target that moves no more of the true token's mass than the file says.
+fn within(own: (u32, SoftTarget), alpha_max: f64) -> Result<(u32, SoftTarget)> {
+    let kept = own.1.entries().next().map_or(0.0, |(_, probability)| f64::from(probability));
+    if kept < 1.0 - alpha_max - 1e-5 {
+        let message = format!("expected at least {:.4} of the true token, found {kept:.4}", 1.0 - alpha_max);
+        return Err(Error::bad(message));
+    }
+    Ok(own)
 }
 
 fn target(position: i64, ids: &[i64], probabilities: &[f32]) -> Result<(u32, SoftTarget)> {

@@ -49,6 +49,20 @@ fn what_is_written_is_read() {
 }
 
 #[test]
+fn a_file_that_moves_more_than_it_says_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("targets.safetensors");
+    let mut more = file();
+    more.origin.alpha_max = 0.4;
+    more.write(&path).unwrap();
+    let error = TargetFile::read(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("row 0") && error.contains("expected at least 0.6000 of the true token, found 0.5000"),
+        "{error}"
+    );
+}
+
+#[test]
 fn files_that_cannot_be_are_refused() {
     use crate::ckpt::TensorElement::{F32, I64};
     use crate::ckpt::{TensorPlan, write_tensor_file};
