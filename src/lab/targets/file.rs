@@ -148,7 +148,7 @@ impl TargetFile {
 
 /// A target that moves no more of the true token's mass than the file says.
 fn within(own: (u32, SoftTarget), alpha_max: f64) -> Result<(u32, SoftTarget)> {
-    let kept = own.1.entries().next().map_or(0.0, |(_, probability)| f64::from(probability));
+    let kept = own.1.entries().first().map_or(0.0, |(_, probability)| f64::from(*probability));
     if kept < 1.0 - alpha_max - 1e-5 {
         let message = format!("expected at least {:.4} of the true token, found {kept:.4}", 1.0 - alpha_max);
         return Err(Error::bad(message));
