@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::args::{FeedbackBuildArguments, FeedbackValueArguments, MixArguments, RunArguments};
+use super::args::{FeedbackBuildArguments, FeedbackValueArguments, MixArguments, RunArguments, SuiteAgain};
 use super::feedback::{build, mix, value};
 use crate::ckpt::CheckpointRef;
 use crate::ctx;
@@ -144,8 +144,7 @@ impl<'a> FeedbackWork<'a> {
             sources: Vec::new(),
             sample: self.table.sample,
             moments: Vec::new(),
-            suite: Some(self.arguments.suite.clone()),
-            data_dir: self.arguments.data_dir.clone(),
+            again: SuiteAgain { suite: Some(self.arguments.suite.clone()), data_dir: self.arguments.data_dir.clone() },
             copy_strength: FeedbackValueArguments::COPY_STRENGTH,
             copy_seed: 0,
             planted: FeedbackValueArguments::PLANTED,

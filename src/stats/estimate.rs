@@ -29,7 +29,7 @@ pub fn standard_error(values: &[f64]) -> Option<f64> {
 pub fn mean(values: &[f64]) -> Estimate {
     let value = values.iter().sum::<f64>() / values.len() as f64;
     let stderr = standard_error(values);
-    let interval = stderr.map(|stderr| symmetric(value, stderr, t_quantile(values.len() - 1)));
+    let interval = stderr.map(|stderr| symmetric(value, stderr, t_quantile((values.len() - 1) as f64)));
     Estimate { value, stderr, interval, n: values.len() }
 }
 
@@ -38,7 +38,7 @@ pub(super) fn mean_of_moments(sum: f64, squares: f64, n: usize) -> Estimate {
     let count = n as f64;
     let value = sum / count;
     let stderr = (n >= 2).then(|| ((squares - sum * value).max(0.0) / (count - 1.0)).sqrt() / count.sqrt());
-    let interval = stderr.map(|stderr| symmetric(value, stderr, t_quantile(n - 1)));
+    let interval = stderr.map(|stderr| symmetric(value, stderr, t_quantile((n - 1) as f64)));
     Estimate { value, stderr, interval, n }
 }
 
@@ -65,7 +65,7 @@ pub fn ratio(pairs: &[(f64, f64)]) -> Estimate {
         let residuals: f64 = pairs.iter().map(|(x, y)| (x - value * y).powi(2)).sum();
         (residuals * n / (n - 1.0)).sqrt() / bottom.abs()
     });
-    let interval = stderr.map(|stderr| symmetric(value, stderr, t_quantile(pairs.len() - 1)));
+    let interval = stderr.map(|stderr| symmetric(value, stderr, t_quantile((pairs.len() - 1) as f64)));
     Estimate { value, stderr, interval, n: pairs.len() }
 }
 
@@ -76,7 +76,7 @@ pub fn jackknife(value: f64, without: &[f64]) -> Estimate {
     let centre = without.iter().sum::<f64>() / n;
     let squares: f64 = without.iter().map(|x| (x - centre).powi(2)).sum();
     let stderr = (without.len() >= 2).then(|| ((n - 1.0) / n * squares).sqrt());
-    let interval = stderr.map(|stderr| symmetric(value, stderr, t_quantile(without.len() - 1)));
+    let interval = stderr.map(|stderr| symmetric(value, stderr, t_quantile((without.len() - 1) as f64)));
     Estimate { value, stderr, interval, n: without.len() }
 }
 
@@ -89,7 +89,7 @@ pub fn pooled_mean(parts: &[Estimate]) -> Estimate {
     let within: Option<f64> =
         parts.iter().map(|part| Some((part.n as f64 - 1.0) * part.n as f64 * part.stderr?.powi(2))).sum();
     let stderr = within.filter(|_| n > parts.len()).map(|sum| (sum / (total - parts.len() as f64) / total).sqrt());
-    let interval = stderr.map(|stderr| symmetric(value, stderr, t_quantile(n - parts.len())));
+    let interval = stderr.map(|stderr| symmetric(value, stderr, t_quantile((n - parts.len()) as f64)));
     Estimate { value, stderr, interval, n }
 }
 
@@ -119,11 +119,13 @@ fn symmetric(value: f64, stderr: f64, quantile: f64) -> (f64, f64) {
     (value - quantile * stderr, value + quantile * stderr)
 }
 
-fn t_quantile(freedom: usize) -> f64 {
-    StudentsT::new(0.0, 1.0, freedom as f64).map_or(f64::INFINITY, |t| t.inverse_cdf(0.5 + LEVEL / 2.0))
+/// Student's quantile of 97.5 %: how many standard errors a 95 % interval reaches to each side. Infinite without freedom.
+pub fn t_quantile(freedom: f64) -> f64 {
+    StudentsT::new(0.0, 1.0, freedom).map_or(f64::INFINITY, |t| t.inverse_cdf(0.5 + LEVEL / 2.0))
 }
 
-fn normal_quantile() -> f64 {
+/// The normal distribution's quantile of 97.5 %.
+pub fn normal_quantile() -> f64 {
     Normal::standard().inverse_cdf(0.5 + LEVEL / 2.0)
 }
 

@@ -7,7 +7,9 @@ mod python_bootstrap;
 mod rank;
 
 pub use correlation::{pearson, ranks, spearman};
-pub use estimate::{Estimate, jackknife, mean, pooled_mean, proportion, ratio, standard_error};
+pub use estimate::{
+    Estimate, jackknife, mean, normal_quantile, pooled_mean, proportion, ratio, standard_error, t_quantile,
+};
 pub use hits::Hits;
 pub use python_bootstrap::python_bootstrap_stderr;
 pub use rank::kendall_tau;

@@ -117,12 +117,8 @@ pub(in crate::cli) struct FeedbackValueArguments {
     /// An optimizer's moments, one file for each checkpoint: values are of its steps then
     #[arg(long, value_name = "FILE")]
     pub moments: Vec<PathBuf>,
-    /// The set's suite, whose sealed items are looked for in documents [default: where the set says that it was]
-    #[arg(long, value_name = "FILE")]
-    pub suite: Option<PathBuf>,
-    /// Folder with local copies of public data sets
-    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub again: SuiteAgain,
     /// How far copies follow values: a document one standard deviation above its source's mean is expected exp(S) times
     #[arg(long, value_name = "S", default_value_t = Self::COPY_STRENGTH, value_parser = positive)]
     pub copy_strength: f64,
@@ -199,12 +195,8 @@ pub(in crate::cli) struct FeedbackProbeArguments {
     /// Weight decay of AdamW, of matrices
     #[arg(long, value_name = "DECAY", default_value_t = 0.0)]
     pub weight_decay: f64,
-    /// The set's suite [default: where the set says that it was]
-    #[arg(long, value_name = "FILE")]
-    pub suite: Option<PathBuf>,
-    /// Folder with local copies of public data sets
-    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub again: SuiteAgain,
     /// Seed of the batches and of the intervals
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
@@ -254,12 +246,8 @@ pub(in crate::cli) struct FeedbackTargetsArguments {
     /// How much of the target may be moved away from the true token
     #[arg(long, value_name = "A", default_value_t = 0.1, value_parser = share)]
     pub alpha: f64,
-    /// The set's suite, whose sealed items are looked for in documents [default: where the set says that it was]
-    #[arg(long, value_name = "FILE")]
-    pub suite: Option<PathBuf>,
-    /// Folder with local copies of public data sets
-    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub again: SuiteAgain,
     #[command(flatten)]
     pub cost: Cost,
     /// No progress on standard error
@@ -357,12 +345,8 @@ pub(in crate::cli) struct FeedbackCheckArguments {
     /// Trains in place of the lab's trainer
     #[arg(long, value_name = "COMMAND")]
     pub command: Option<String>,
-    /// The set's suite [default: where the set says that it was]
-    #[arg(long, value_name = "FILE")]
-    pub suite: Option<PathBuf>,
-    /// Folder with local copies of public data sets
-    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
-    pub data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub again: SuiteAgain,
     #[command(flatten)]
     pub threads: Threads,
     /// No progress on standard error
@@ -371,6 +355,17 @@ pub(in crate::cli) struct FeedbackCheckArguments {
     /// The folder of the trained arms and of check.json
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+}
+
+/// Where the suite of a feedback set is: its sealed items are in no file of the set.
+#[derive(Debug, Clone, Args)]
+pub(in crate::cli) struct SuiteAgain {
+    /// The set's suite, which has its sealed items [default: where the set says that it was]
+    #[arg(long, value_name = "FILE")]
+    pub suite: Option<PathBuf>,
+    /// Folder with local copies of public data sets
+    #[arg(long, env = "VEVAL_DATA", hide_env_values = true, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
 }
 
 impl FeedbackBuildArguments {

@@ -12,7 +12,7 @@ pub(in crate::cli) use exchange::{
 };
 pub(in crate::cli) use feedback::{
     ArmFile, CompanyName, FeedbackArguments, FeedbackBuildArguments, FeedbackCheckArguments, FeedbackExportArguments,
-    FeedbackProbeArguments, FeedbackTargetsArguments, FeedbackValueArguments, Feedbacks, MixArguments,
+    FeedbackProbeArguments, FeedbackTargetsArguments, FeedbackValueArguments, Feedbacks, MixArguments, SuiteAgain,
 };
 pub(in crate::cli) use geometry::{ArrayFile, FeedbackGeometryArguments};
 pub(in crate::cli) use grad::{

@@ -123,9 +123,8 @@ fn measured_on(arguments: &FeedbackCheckArguments, bundle: &Bundle, base: &Plan,
     let from = discover_one(&base.path(from))?;
     let model = Local::open(from.address, kernels.clone(), &LocalOptions::default())?;
     bundle.at(model.info(), model.tokenizer())?;
-    let (suite, data_dir) = (arguments.suite.as_deref(), arguments.data_dir.as_deref());
     let encoder = (model.tokenizer(), model.info().max_length);
-    items_of(bundle, suite, data_dir, encoder, (true, arguments.threads.count()))
+    items_of(bundle, &arguments.again, encoder, (true, arguments.threads.count()))
 }
 
 /// Trains one arm with the lab's trainer, or finds it trained.

@@ -89,8 +89,7 @@ impl Passes {
         encoder: (&Tokenizer, usize),
         documents: &[CorpusDocument],
     ) -> Result<()> {
-        let (suite, data_dir) = (arguments.suite.as_deref(), arguments.data_dir.as_deref());
-        let measured = items_of(bundle, suite, data_dir, encoder, (false, arguments.cost.threads.count()))?;
+        let measured = items_of(bundle, &arguments.again, encoder, (false, arguments.cost.threads.count()))?;
         self.shows_sealed = documents.iter().map(|document| measured.shows(document)).collect();
         self.targets = grad::document_targets(documents, encoder.0, encoder.1)?;
         for (number, target) in measured.chosen.targets.iter().enumerate() {

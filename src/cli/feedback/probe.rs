@@ -37,8 +37,7 @@ pub(super) fn probe(arguments: &FeedbackProbeArguments) -> Result<()> {
     let at = bundle.at(model.info(), model.tokenizer())?;
     let direction = mean_direction(&bundle, &bundle.parts(at, model.decoder().leaves())?);
     let (tokenizer, longest) = (model.tokenizer(), model.info().max_length);
-    let (suite, data_dir) = (arguments.suite.as_deref(), arguments.data_dir.as_deref());
-    let chosen = items_of(&bundle, suite, data_dir, (tokenizer, longest), (false, threads))?.chosen;
+    let chosen = items_of(&bundle, &arguments.again, (tokenizer, longest), (false, threads))?.chosen;
     let sealed: Vec<Vec<Predicted<'_>>> = chosen
         .targets
         .iter()

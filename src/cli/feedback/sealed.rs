@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use crate::cli::args::SuiteAgain;
 use crate::cli::run::read;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
@@ -26,19 +27,19 @@ impl Measured {
     }
 }
 
-/// Items of a set's targets, and of all other tasks if they are asked for, from its suite: `suite`, or where the set says that it was.
+/// Items of a set's targets, and of all other tasks if they are asked for, from its suite.
 ///
 /// # Errors
 /// A suite that is not there or another one; a feedback item of the set that the suite's split does not let go.
 pub(super) fn items_of(
     bundle: &Bundle,
-    suite: Option<&Path>,
-    data_dir: Option<&Path>,
+    again: &SuiteAgain,
     (tokenizer, longest): (&Tokenizer, usize),
     (others, threads): (bool, usize),
 ) -> Result<Measured> {
     let note = &bundle.manifest.suite;
-    let path = suite.unwrap_or(Path::new(&note.path_hint));
+    let path = again.suite.as_deref().unwrap_or(Path::new(&note.path_hint));
+    let data_dir = again.data_dir.as_deref();
     if !path.exists() {
         let error = Error::bad(format!("expected the suite {} of the feedback set, found none", note.name));
         return Err(error.in_file(path).help("name it with --suite: sealed items are in no feedback set"));

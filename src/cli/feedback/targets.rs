@@ -38,9 +38,8 @@ pub(super) fn targets(arguments: &FeedbackTargetsArguments) -> Result<()> {
         LocalOptions { batch_tokens: cost.batch_tokens, max_memory: cost.max_memory, ..LocalOptions::default() };
     let model = Local::open(checkpoint.address.clone(), cpu(cost.threads.count())?, &options)?;
     let at = bundle.at(model.info(), model.tokenizer())?;
-    let (suite, data_dir) = (arguments.suite.as_deref(), arguments.data_dir.as_deref());
     let encoder = (model.tokenizer(), model.info().max_length);
-    let measured = items_of(&bundle, suite, data_dir, encoder, (false, cost.threads.count()))?;
+    let measured = items_of(&bundle, &arguments.again, encoder, (false, cost.threads.count()))?;
     let mut wanted = sample_of(&corpus, arguments.sample);
     wanted.retain(|&number| arguments.sources.is_empty() || arguments.sources.contains(&corpus[number].source));
     let sealed: BTreeSet<usize> = wanted.iter().copied().filter(|&number| measured.shows(&corpus[number])).collect();

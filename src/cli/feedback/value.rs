@@ -1,5 +1,6 @@
 //! `veval feedback value`: what each document of a stream is worth to the targets of a feedback set.
 
+use std::ops::Range;
 use std::path::Path;
 
 use super::passes::{Passes, PlantedItem};
@@ -49,17 +50,23 @@ pub(in crate::cli) fn make(arguments: &FeedbackValueArguments, named: &[Checkpoi
     for (number, checkpoint) in named.iter().enumerate() {
         all.run(arguments, &bundle, checkpoint, number, &documents)?;
     }
-    let reference = arguments.reference.as_deref().map(|path| reference_losses(arguments, path, &bundle, &all.targets));
+    let of_documents = || &all.targets[..documents.len()];
+    let reference = arguments.reference.as_deref();
+    let reference = reference.map(|path| reference_losses(arguments, path, &bundle, of_documents()));
     let reference = reference.transpose()?;
     let measure = if arguments.moments.is_empty() { Measure::Gradient } else { Measure::Step };
     let setup = all.setup(&bundle, measure);
-    let values = table(&setup, &mut all, reference.as_deref(), &documents)?.finish()?;
+    let count = documents.len();
+    let values = table(&setup, &mut all, 0..count, &documents, reference.as_deref())?.finish()?;
     let (words, planted_words) = words(&bundle, &documents, &all.planted)?;
-    let planted = (!all.planted.is_empty()).then(|| {
-        let targets = all.planted.iter().map(|item| item.target).collect();
-        Ok::<_, Error>(Planted { table: planted_table(&setup, &mut all, &documents)?, targets, words: planted_words })
-    });
-    let report = ValueReport::new(&values, &words, planted.transpose()?.as_ref(), &all.shows_sealed)?;
+    let passed = count..all.targets.len();
+    let planted = Planted {
+        table: table(&setup, &mut all, passed, &documents, None)?,
+        targets: all.planted.iter().map(|item| item.target).collect(),
+        words: planted_words,
+    };
+    let planted = (!planted.targets.is_empty()).then_some(&planted);
+    let report = ValueReport::new(&values, &words, planted, &all.shows_sealed)?;
     let mut copies = copies(&values, arguments)?;
     for number in (0..values.len()).filter(|number| all.shows_sealed[*number]) {
         (copies.expected[number], copies.whole[number]) = (0.0, 0);
@@ -84,43 +91,31 @@ pub(in crate::cli) fn make(arguments: &FeedbackValueArguments, named: &[Checkpoi
     Ok(report)
 }
 
-/// The documents of the stream.
+/// Numbers of some of what was passed over: documents of the stream, or what is planted behind them.
 fn table(
     setup: &Setup,
     all: &mut Passes,
-    reference: Option<&[f64]>,
+    numbers: Range<usize>,
     documents: &[CorpusDocument],
+    reference: Option<&[f64]>,
 ) -> Result<ValueTable> {
     let mut table = ValueTable::new(setup.clone())?;
-    for (number, document) in documents.iter().enumerate() {
-        let named = (document.source.clone(), document.id.clone());
-        table.push(&one(all, number, named, reference.map(|losses| losses[number])))?;
+    for number in numbers {
+        let target = &all.targets[number];
+        let planted = || (PLANTED.to_owned(), target.id.clone());
+        let (source, id) = documents.get(number).map_or_else(planted, |own| (own.source.clone(), own.id.clone()));
+        table.push(&Document {
+            id,
+            source,
+            place: Place::default(),
+            tokens: target.tokens.len() as u32,
+            loss_tokens: (target.tokens.len() - target.start) as u32,
+            loss: all.losses[number],
+            loss_ref: reference.map(|losses| losses[number]),
+            at: std::mem::take(&mut all.at[number]),
+        })?;
     }
     Ok(table)
-}
-
-/// What is planted among them.
-fn planted_table(setup: &Setup, all: &mut Passes, documents: &[CorpusDocument]) -> Result<ValueTable> {
-    let mut table = ValueTable::new(setup.clone())?;
-    for number in documents.len()..all.targets.len() {
-        let named = (PLANTED.to_owned(), all.targets[number].id.clone());
-        table.push(&one(all, number, named, None))?;
-    }
-    Ok(table)
-}
-
-fn one(all: &mut Passes, number: usize, (source, id): (String, String), loss_ref: Option<f64>) -> Document {
-    let target = &all.targets[number];
-    Document {
-        id,
-        source,
-        place: Place::default(),
-        tokens: target.tokens.len() as u32,
-        loss_tokens: (target.tokens.len() - target.start) as u32,
-        loss: all.losses[number],
-        loss_ref,
-        at: std::mem::take(&mut all.at[number]),
-    }
 }
 
 /// How often each document should stand in its source.
@@ -165,8 +160,7 @@ fn words(bundle: &Bundle, documents: &[CorpusDocument], planted: &[PlantedItem])
     };
     let targets: Vec<Vec<String>> = bundle.manifest.targets.iter().map(texts).collect();
     let against = |targets: &[Vec<String>]| {
-        let overlap =
-            counts.clone().against(targets.iter().map(|items| items.iter().map(String::as_str).collect::<Vec<_>>()));
+        let overlap = counts.against(targets.iter().map(|items| items.iter().map(String::as_str).collect::<Vec<_>>()));
         let documents: Vec<f64> = documents.iter().map(|document| overlap.score(&document.text)).collect();
         let planted: Vec<f64> = planted.iter().map(|item| overlap.score(&item.text)).collect();
         (documents, planted)

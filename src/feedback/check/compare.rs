@@ -27,13 +27,11 @@
 //! **A family** is the mean over tasks, each with the same weight whatever its number of items. Seeds are shared: a seed that is
 //! good at one task may be good at all, so the seeds' part comes from each seed's mean over tasks. Items are not.
 
-use serde::Serialize;
-use statrs::distribution::{ContinuousCDF, StudentsT};
-
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
+use crate::stats::t_quantile;
+use serde::Serialize;
 
-const UPPER: f64 = 0.975;
 /// One item has no spread.
 const FEWEST_ITEMS: usize = 2;
 
@@ -205,13 +203,8 @@ struct Variance {
 impl Variance {
     /// The square of half the width of the 95 % interval that this error alone would have.
     fn half_squared(self) -> f64 {
-        if self.value > 0.0 { self.value * quantile(self.freedom).powi(2) } else { 0.0 }
+        if self.value > 0.0 { self.value * t_quantile(self.freedom as f64).powi(2) } else { 0.0 }
     }
-}
-
-/// Student's, at 97.5 %.
-fn quantile(freedom: usize) -> f64 {
-    StudentsT::new(0.0, 1.0, freedom as f64).map_or(f64::INFINITY, |t| t.inverse_cdf(UPPER))
 }
 
 /// Sum of squared deviations from the mean.

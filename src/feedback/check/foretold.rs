@@ -4,7 +4,7 @@
 //! Runs of different arms differ in their mixture, and an arm's runs stand together: of two arms with any values at all one
 //! has more than the other. So sums and losses are taken from their arm's means before they are ranked.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::diag::Diagnostic;
@@ -48,7 +48,10 @@ impl KnownValues {
     /// # Errors
     /// A target that has no values.
     pub fn have(&self, targets: &[String], path: &Path) -> Result<()> {
-        let lacks = |name: &&String| self.rows.values().any(|row| !row.targets.contains_key(&format!("value_{name}")));
+        let lacks = |name: &&String| {
+            let column = format!("value_{name}");
+            self.rows.values().any(|row| !row.targets.contains_key(&column))
+        };
         let problem = |name: &String| {
             Diagnostic::new(format!("expected the column value_{name}, found none"))
                 .in_file(path)
@@ -57,6 +60,10 @@ impl KnownValues {
         Error::check(targets.iter().filter(lacks).map(problem).collect())
     }
 
+    /// The documents that a run learned from, with what is known of each.
+    ///
+    /// # Errors
+    /// A source without values.
     fn of_run(&self, folder: &Path) -> Result<Learned<'_>> {
         let mut learned = Learned { rows: Vec::new(), known: 0.0 };
         for (name, tokens) in OrderFile::tokens_by_document(&folder.join("order"))? {
@@ -91,11 +98,11 @@ fn mean(rows: &[ValueRow]) -> ValueRow {
         let sum = rows.iter().filter_map(|row| Some(f64::from(row.n_loss_tokens) * f64::from(column(row)?)));
         (sum.sum::<f64>() / total.max(1.0)) as f32
     };
-    let names: BTreeSet<&String> = rows.first().into_iter().flat_map(|row| row.targets.keys()).collect();
+    let names = rows.first().into_iter().flat_map(|row| row.targets.keys());
     ValueRow {
         value: of(&|row| Some(row.value)),
         overlap: Some(of(&|row| row.overlap)),
-        targets: names.into_iter().map(|name| (name.clone(), of(&|row| row.targets.get(name).copied()))).collect(),
+        targets: names.map(|name| (name.clone(), of(&|row| row.targets.get(name).copied()))).collect(),
         ..ValueRow::default()
     }
 }
@@ -119,6 +126,8 @@ pub struct Foretold {
     pub known: f64,
 }
 
+/// Whether the values of what each run learned foretell the losses that it reached, within arms.
+///
 /// # Errors
 /// Fewer than five runs; runs that do not differ from those of their arm; what the folders lack.
 pub fn foretold(values: &KnownValues, targets: &[String], runs: &[Reached]) -> Result<Foretold> {

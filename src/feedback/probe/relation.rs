@@ -22,18 +22,16 @@
 use std::ops::RangeInclusive;
 
 use serde::Serialize;
-use statrs::distribution::{ContinuousCDF, Normal, StudentsT};
+use statrs::distribution::{ContinuousCDF, Normal};
 
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::lab::random::Stream;
-use crate::stats::spearman;
+use crate::stats::{spearman, t_quantile};
 
 /// Draws of a bootstrap.
 pub const RESAMPLES: usize = 2000;
 
-/// Of a two-sided 95 % interval.
-const UPPER: f64 = 0.975;
 /// Two points lie on a line whatever they are.
 const FEWEST_BATCHES: usize = 3;
 
@@ -234,8 +232,7 @@ fn acceleration(without: &[f64]) -> f64 {
 fn levels(batches: usize, share_below: f64, acceleration: f64) -> (f64, f64) {
     let normal = Normal::standard();
     let freedom = batches as f64 - 2.0;
-    let t = StudentsT::new(0.0, 1.0, freedom).map_or(f64::INFINITY, |t| t.inverse_cdf(UPPER));
-    let reach = t * (batches as f64 / freedom).sqrt();
+    let reach = t_quantile(freedom) * (batches as f64 / freedom).sqrt();
     let bias = normal.inverse_cdf(share_below);
     let level = |z: f64| {
         let shifted = bias + z;

@@ -14,7 +14,7 @@ use crate::util::hash::seed_from;
 const FEWEST_ITEMS: usize = 8;
 
 /// First pass: in how many documents each word is. A word is kept as 64 bits of its hash.
-#[derive(Debug, Default, Clone)]
+#[derive(Debug, Default)]
 pub struct WordCounts {
     documents: u64,
     counts: BTreeMap<u64, u32>,
@@ -22,8 +22,8 @@ pub struct WordCounts {
 
 /// Second pass: how much a document has in common with the items.
 #[derive(Debug)]
-pub struct WordOverlap {
-    counts: WordCounts,
+pub struct WordOverlap<'c> {
+    counts: &'c WordCounts,
     items: BTreeMap<u64, f64>,
 }
 
@@ -38,7 +38,7 @@ impl WordCounts {
 
     /// `targets`: texts of the feedback items of each target. Each item counts the same, whatever its length. Words of more
     /// than half of a target's items are its template, which is no reason to take a document for a good one.
-    pub fn against<'a>(self, targets: impl IntoIterator<Item = Vec<&'a str>>) -> WordOverlap {
+    pub fn against<'a>(&self, targets: impl IntoIterator<Item = Vec<&'a str>>) -> WordOverlap<'_> {
         let mut centre: BTreeMap<u64, f64> = BTreeMap::new();
         for items in targets {
             let template = template(&items);
@@ -76,7 +76,7 @@ impl WordCounts {
     }
 }
 
-impl WordOverlap {
+impl WordOverlap<'_> {
     /// Between 0 and 1.
     pub fn score(&self, text: &str) -> f64 {
         let document = self.counts.unit(text, &BTreeSet::new());
@@ -131,7 +131,7 @@ mod tests {
         for document in documents {
             counts.add(document);
         }
-        let of = |count: usize| counts.clone().against([items[..count].iter().map(String::as_str).collect()]);
+        let of = |count: usize| counts.against([items[..count].iter().map(String::as_str).collect()]);
         let score = |count: usize| documents.map(|document| of(count).score(document));
         let [template, subject, nothing] = score(8);
         assert!(template == 0.0 && subject > 0.2 && nothing == 0.0, "{template} {subject} {nothing}");

@@ -8,9 +8,7 @@
 //! With two halves of equal size the standard error is half their difference. Of C checkpoints with shares `u_c`:
 //! `variance = C / (C - 1) sum u_c^2 (v_c - value)^2`.
 
-use statrs::distribution::{ContinuousCDF, StudentsT};
-
-const UPPER: f64 = 0.975;
+use crate::stats::t_quantile;
 
 /// Shares that add up to one.
 pub(super) fn shares(weights: &[f64]) -> Vec<f64> {
@@ -52,11 +50,6 @@ pub(super) struct Variance {
 /// Welch's and Satterthwaite's pooled freedom is too sure when a variance of one degree of freedom is small by chance.
 pub(super) fn summed(variances: &[Variance]) -> (f64, f64) {
     let present = || variances.iter().filter(|variance| variance.value > 0.0);
-    let square: f64 = present().map(|variance| variance.value * student(variance.freedom).powi(2)).sum();
+    let square: f64 = present().map(|variance| variance.value * t_quantile(variance.freedom.max(1.0)).powi(2)).sum();
     (present().map(|variance| variance.value).sum::<f64>().sqrt(), square.sqrt())
-}
-
-/// Student's, at 97.5 %.
-pub(super) fn student(freedom: f64) -> f64 {
-    StudentsT::new(0.0, 1.0, freedom.max(1.0)).map_or(f64::INFINITY, |t| t.inverse_cdf(UPPER))
 }

@@ -5,19 +5,16 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::student;
 use super::reliability::{Among, Comparison, agreement, recall};
 use super::table::ValueTable;
 use super::values::Values;
 use crate::error::{Error, Result};
 use crate::lab::random::Stream;
-use crate::stats::Estimate;
+use crate::stats::{Estimate, normal_quantile, t_quantile};
 use crate::util::files;
 
 const SCHEMA: &str = "veval.value_report/1";
 const MOST_BYTES: u64 = 64 << 20;
-/// The normal distribution's quantile of 97.5 %.
-const NORMAL: f64 = 1.959_964;
 /// Ranks that agree less are mostly noise.
 const LEAST_AGREEMENT: f64 = 0.3;
 
@@ -226,7 +223,7 @@ fn drawn(weights: &[f64], stream: &mut Stream) -> Vec<f64> {
     }
     let total: f64 = drawn.iter().sum();
     let freedom = count as f64 - 1.0;
-    let wider = student(freedom) / NORMAL * (count as f64 / freedom.max(1.0)).sqrt();
+    let wider = t_quantile(freedom) / normal_quantile() * (count as f64 / freedom.max(1.0)).sqrt();
     let widened = |(drawn, weight): (f64, &f64)| weight + wider * (drawn / total - weight);
     drawn.into_iter().zip(weights).map(widened).collect()
 }
