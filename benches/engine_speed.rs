@@ -20,9 +20,9 @@ use std::time::Instant;
 use serde_json::json;
 use veval::ckpt::Dtype;
 use veval::feedback::{Collect, Compared, Gathered, Parameters, Projection, Projector, Scale, Signs, Target, collect};
-use veval::kernels::Kernels;
 use veval::kernels::cpu::{Cpu, Isa, Packed, Pool, Product, Rows, Stored, matmul};
 use veval::kernels::tape::{Nothing, Tape};
+use veval::kernels::{Kernels, Reverse};
 use veval::model::{Decoder, LoadOptions, Loss, Objective, Reach, Sequence, Summed, Taps, WeightGradients, load};
 use veval::request::{GradSpan, Site};
 
@@ -137,6 +137,7 @@ fn reverse(options: &Options) {
         let loss = Loss::Nll { span: GradSpan { start: 1, end: count }, mean: false };
         let item = [Objective { tokens: &text, loss }];
         let reach = Reach { memory: usize::MAX, ..Reach::default() };
+        let _keeping = decoder.kernels().inner().keeping(reach.memory);
         let mut check = 0.0;
         let seconds = timed(readings, || {
             let mut weights = WeightGradients::new(&decoder, |_| true, Summed::Pass);
@@ -158,7 +159,7 @@ fn reverse(options: &Options) {
 /// Projected gradients of items as `veval grad collect` makes them, of every token but the first as a target.
 fn per_item(options: &Options) {
     let decoder = options.recording_decoder();
-    let projection = Projection { dim: options.number("dim", "16"), scale: Scale::Jl, signs: Signs::Philox };
+    let projection = Projection::per_module(options.number("dim", "16"), Scale::Jl, Signs::Philox);
     let projector = Projector::new(&decoder, |_| true, projection).expect("linear maps");
     let (items, count) = (options.number("items", "16"), options.number("tokens", "256"));
     let target = |item: usize| Target { id: item.to_string(), tokens: tokens(item, count), start: 1 };

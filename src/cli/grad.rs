@@ -7,19 +7,21 @@ use indicatif::ProgressBar;
 use serde::{Deserialize, Serialize};
 
 use super::args::{
-    Cost, GradArguments, GradCollectArguments, GradItems, GradSetArguments, Grads, PrecisionName, SetName,
+    AlsoName, Cost, GradArguments, GradCollectArguments, GradItems, GradSetArguments, Grads, PrecisionName, SetName,
 };
 use super::data::here;
 use super::run::{read, stop_when_interrupted};
-use super::{grad_store, print, progress};
+use super::{grad_store, grad_whiten, print, progress};
 use crate::ckpt::Address;
 use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::feedback::gradset::{GradSet, GradSetBuilder, Kind, Precision, Provenance, low_rank};
 use crate::feedback::moments::{Moments, Optimizer, Order, Parameter, sort_by_module};
-use crate::feedback::store::{Element, GradRow, GradWriter, Header, Layout, Normalizer, Reduction, Sign};
-use crate::feedback::{Collect, Projection, Projector, Target, collect as collect_rows};
+use crate::feedback::store::{Also, Element, GradRow, GradWriter, Header, Layout, Normalizer, Reduction, Sign};
+use crate::feedback::{
+    Beside, Collect, Projection, ProjectionTarget, Projector, RowOf, Target, collect as collect_rows,
+};
 use crate::kernels::Reverse;
 use crate::kernels::cpu::Cpu;
 use crate::kernels::tape::Tape;
@@ -40,6 +42,8 @@ pub(super) fn grad(arguments: &GradArguments) -> Result<()> {
         Grads::Collect(arguments) => collect(arguments),
         Grads::Set(arguments) => set(arguments),
         Grads::Query(arguments) => grad_store::query(arguments),
+        Grads::Autocorrelation(arguments) => grad_whiten::autocorrelation(arguments),
+        Grads::Whiten(arguments) => grad_whiten::whiten(arguments),
         Grads::Export(arguments) => grad_store::export(arguments),
     }
 }
@@ -166,13 +170,23 @@ pub(super) fn document_targets(
 
 fn collect(arguments: &GradCollectArguments) -> Result<()> {
     let Opened { model, targets, names } = open(&arguments.of)?;
-    let projection =
-        Projection { dim: arguments.proj_dim, scale: arguments.scale.into(), signs: arguments.signs.into() };
+    let projection = projection(arguments)?;
+    let beside = Beside {
+        embeddings: arguments.also.contains(&AlsoName::Embeddings),
+        vectors: arguments.also.contains(&AlsoName::Vectors),
+    };
     let moments = arguments.moments.as_deref().map(|path| open_moments(path, &model)).transpose()?;
     let of = |name: &str| moments.as_ref().map(|moments| moments.read(name)).transpose();
-    let projector = Projector::preconditioned(model.decoder(), |name| names.contains(name), projection, &of)?;
+    let row_of = if arguments.per_token { RowOf::Token } else { RowOf::Item };
+    let wanted = |name: &str| names.contains(name);
+    let projector = Projector::of(model.decoder(), wanted, beside, projection, &of)?.with_rows_of(row_of);
     let normalizer = normalizer(arguments.moments.as_deref(), moments.as_ref(), &names)?;
-    let header = header(&projector, projection, arguments.dtype.into(), normalizer, arguments.of.mean, &model);
+    let mut header = header(&projector, arguments.dtype.into(), normalizer, arguments.of.mean, &model);
+    header.also = [(beside.embeddings, Also::Embeddings), (beside.vectors, Also::Vectors)]
+        .into_iter()
+        .filter_map(|(asked, kind)| asked.then_some(kind))
+        .collect();
+    let memory = beside_rows(&projector, &targets, arguments.of.cost.batch_tokens, model.memory_left())?;
     check_items(&arguments.out, &targets)?;
     let mut writer = GradWriter::open(&arguments.out, &header)?;
     // Again, now that nobody else writes.
@@ -182,11 +196,10 @@ fn collect(arguments: &GradCollectArguments) -> Result<()> {
         return Err(error.in_file(&arguments.out).help("use another folder for these gradients"));
     }
     write_items(&arguments.out, &targets)?;
-    let done = usize::try_from(writer.rows()).unwrap_or(usize::MAX);
+    let done = items_done(&writer, &targets, row_of).map_err(|error| error.in_file(&arguments.out))?;
     stop_when_interrupted()?;
     let bar = progress::items_bar(targets.len(), done, arguments.of.quiet);
-    let how =
-        Collect { mean: arguments.of.mean, batch_tokens: arguments.of.cost.batch_tokens, memory: model.memory_left() };
+    let how = Collect { mean: arguments.of.mean, batch_tokens: arguments.of.cost.batch_tokens, memory };
     gather(&projector, &targets, done, how, &mut writer, &bar)?;
     writer.finish()?;
     bar.finish_and_clear();
@@ -194,20 +207,66 @@ fn collect(arguments: &GradCollectArguments) -> Result<()> {
     print(&format!("{}\n", arguments.out.display()))
 }
 
+/// How many items have all their rows.
+fn items_done(writer: &GradWriter, targets: &[Target], row_of: RowOf) -> Result<usize> {
+    let Some(last) = writer.last_item() else { return Ok(0) };
+    let done = usize::try_from(last).ok().and_then(|last| last.checked_add(1)).filter(|done| *done <= targets.len());
+    let rows = |done: &usize| match row_of {
+        RowOf::Item => *done as u64,
+        RowOf::Token => targets[..*done].iter().map(|target| target.tokens.len() as u64 - 1).sum(),
+    };
+    done.filter(|done| rows(done) == writer.rows()).ok_or_else(|| {
+        Error::bad(format!("expected the rows of the first items, found {} rows up to item {last}", writer.rows()))
+            .help("use another folder for these gradients")
+    })
+}
+
+/// Bytes that may be kept of a pass beside what rows take.
+fn beside_rows<K: Reverse>(
+    projector: &Projector<'_, K>,
+    targets: &[Target],
+    batch_tokens: usize,
+    left: usize,
+) -> Result<usize> {
+    let longest = targets.iter().map(|target| target.tokens.len()).max().unwrap_or(0);
+    let needed = projector.bytes(longest.max(batch_tokens));
+    left.checked_sub(needed).ok_or_else(|| {
+        let (needed, left) = (shown_bytes(needed), shown_bytes(left));
+        Error::bad(format!("expected {needed} of memory for the rows of a pass, found {left}")).help(
+            "raise --max-memory, or lower --batch-tokens or --proj-dim, or take fewer parameters (--params last:2)",
+        )
+    })
+}
+
+fn projection(arguments: &GradCollectArguments) -> Result<Projection> {
+    /// Of each side: a linear map has a million numbers then.
+    const MOST: usize = 1024;
+    let (scale, signs) = (arguments.scale.into(), arguments.signs.into());
+    let target = arguments.project.into();
+    let dim = arguments.proj_dim.unwrap_or(if target == ProjectionTarget::Global { 512 } else { 16 });
+    if target == ProjectionTarget::PerModule && dim > MOST {
+        return Err(Error::bad(format!("--proj-dim: expected at most {MOST} numbers of each side, found {dim}"))
+            .help("more make sense with --project global, where they are those of a whole row"));
+    }
+    Ok(Projection { dim, scale, signs, target })
+}
+
 /// What a store of these rows says of itself.
 pub(super) fn header(
     projector: &Projector<'_, Cpu>,
-    projection: Projection,
     element: Element,
     normalizer: Normalizer,
     mean: bool,
     model: &Local<Tape<Cpu>>,
 ) -> Header {
     Header {
-        layout: Layout::projected(projector.modules(), projection, element),
+        layout: Layout::projected(projector.modules(), projector.projection(), element),
         normalizer,
         loss_reduction: if mean { Reduction::Mean } else { Reduction::Sum },
+        per_token: projector.row_of() == RowOf::Token,
         sign: Sign::GradientOfLoss,
+        also: Vec::new(),
+        whitening: None,
         model: model.info().fingerprint.clone(),
         tokenizer: model.tokenizer().fingerprint().to_owned(),
         numerics: model.info().numerics.clone(),
@@ -264,6 +323,7 @@ fn set(arguments: &GradSetArguments) -> Result<()> {
     let memory = beside_sums(&shapes, arguments.kind, model.memory_left())?;
     let mut builder = GradSetBuilder::new(&shapes, arguments.kind == SetName::Fisher);
     stop_when_interrupted()?;
+    let _keeping = decoder.kernels().inner().keeping(memory);
     let bar = progress::items_bar(targets.len(), 0, arguments.of.quiet);
     for (index, target) in targets.iter().enumerate() {
         if ctx::interrupted() {
@@ -334,23 +394,19 @@ fn gather<K: Reverse>(
 ) -> Result<()> {
     let width = projector.width();
     let gathered = collect_rows(projector, targets, done, how, &mut |batch| {
-        let rows: Vec<GradRow<'_>> = batch
-            .values
-            .chunks(width)
-            .zip(batch.losses)
-            .enumerate()
-            .map(|(index, (values, loss))| {
-                let target = &targets[batch.first + index];
-                GradRow {
-                    id: (batch.first + index) as i64,
-                    loss: *loss as f32,
-                    n_tokens: (target.tokens.len() - target.start) as i32,
-                    values,
-                }
-            })
-            .collect();
-        writer.append(&rows)?;
-        bar.set_position((batch.first + rows.len()) as u64);
+        let per_token = projector.row_of() == RowOf::Token;
+        for (index, (own, loss)) in batch.rows.iter().zip(batch.losses).enumerate() {
+            let target = &targets[batch.first + index];
+            let row = |row: usize| GradRow {
+                id: (batch.first + index) as i64,
+                loss: *loss as f32,
+                n_tokens: (target.tokens.len() - target.start) as i32,
+                position: per_token.then_some((row - own.start) as i32),
+                values: &batch.values[row * width..][..width],
+            };
+            writer.append(&own.clone().map(row).collect::<Vec<_>>())?;
+        }
+        bar.set_position((batch.first + batch.rows.len()) as u64);
         Ok(())
     });
     // What was computed before an interrupt is kept.

@@ -45,7 +45,7 @@ pub(super) fn export(arguments: &GradExportArguments) -> Result<()> {
 }
 
 struct Query {
-    /// As its lines call it: a row, an item, or `mean`.
+    /// As its lines call it: a row, an item, a token of one (`ITEM@POSITION`), or `mean`.
     name: String,
     values: Vec<f32>,
 }
@@ -57,6 +57,8 @@ struct Line {
     rank: usize,
     row: u64,
     item: String,
+    /// Of a token's row: its place among the item's tokens.
+    position: Option<i32>,
     score: f32,
     loss: Option<f32>,
     norm: Option<f32>,
@@ -91,7 +93,9 @@ fn queries(store: &GradStore, arguments: &GradQueryArguments) -> Result<Vec<Quer
         if arguments.mean {
             sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(value));
         } else {
-            queries.push(Query { name: name(&names, from.info(row)?.id), values });
+            let info = from.info(row)?;
+            let place = info.item.and_then(|item| item.position).map_or_else(String::new, |place| format!("@{place}"));
+            queries.push(Query { name: name(&names, info.id) + &place, values });
         }
     }
     if arguments.mean {
@@ -108,6 +112,7 @@ fn line(store: &GradStore, items: &[String], query: &str, rank: usize, hit: Hit)
         rank,
         row: hit.row,
         item: name(items, info.id),
+        position: info.item.and_then(|item| item.position),
         score: hit.score,
         loss: info.item.map(|item| item.loss),
         norm: info.item.map(|item| item.norm),
@@ -155,7 +160,8 @@ fn format(format: Format, lines: &[Line]) -> Result<String> {
             String::from_utf8(bytes).map_err(|e| internal(e.to_string()))
         }
         Format::Table => {
-            let head = ["query", "rank", "row", "item", "score", "loss", "tokens"].map(str::to_owned).to_vec();
+            let head =
+                ["query", "rank", "row", "item", "position", "score", "loss", "tokens"].map(str::to_owned).to_vec();
             let cells = |line: &Line| {
                 let number = |value: Option<f32>| value.map_or_else(String::new, |value| format!("{value:.4}"));
                 vec![
@@ -163,6 +169,7 @@ fn format(format: Format, lines: &[Line]) -> Result<String> {
                     line.rank.to_string(),
                     line.row.to_string(),
                     line.item.clone(),
+                    line.position.map_or_else(String::new, |position| position.to_string()),
                     format!("{:.4e}", line.score),
                     number(line.loss),
                     line.n_tokens.map_or_else(String::new, |count| count.to_string()),

@@ -13,6 +13,7 @@ mod feedback;
 mod gc;
 mod grad;
 mod grad_store;
+mod grad_whiten;
 mod import;
 mod lab;
 mod list;

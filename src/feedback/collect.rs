@@ -1,6 +1,8 @@
 //! Projected gradients of many items, batch after batch.
 
-use super::project::Projector;
+use std::ops::Range;
+
+use super::project::{Projected, Projector};
 use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
@@ -31,8 +33,10 @@ pub struct Collect {
 /// A batch of results: items `first..` of the targets.
 pub struct Gathered<'a> {
     pub first: usize,
-    /// `[items, width]`
+    /// `[rows, width]`
     pub values: &'a [f32],
+    /// Rows of each item.
+    pub rows: &'a [Range<usize>],
     pub losses: &'a [f64],
 }
 
@@ -47,6 +51,7 @@ pub fn collect<K: Reverse>(
     how: Collect,
     sink: &mut dyn FnMut(&Gathered<'_>) -> Result<()>,
 ) -> Result<()> {
+    let _keeping = projector.kernels().keeping(how.memory);
     each_batch(
         targets,
         done,
@@ -55,7 +60,10 @@ pub fn collect<K: Reverse>(
             let projected = projector.project(items, how.memory)?;
             Ok((first, projected))
         },
-        &mut |(first, projected)| sink(&Gathered { first, values: &projected.values, losses: &projected.losses }),
+        &mut |(first, projected)| {
+            let Projected { values, rows, losses, .. } = &projected;
+            sink(&Gathered { first, values, rows, losses })
+        },
     )
 }
 

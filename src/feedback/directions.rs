@@ -114,6 +114,11 @@ impl<'a, K: Reverse> Directions<'a, K> {
         Ok(Self { decoder, count: directions.len(), is_scaled: scaling.is_some(), weights, gathered })
     }
 
+    /// The kernels that compute.
+    pub(super) fn kernels(&self) -> &K {
+        self.decoder.kernels().inner()
+    }
+
     /// Of each item's loss, from one pass. What an item has does not depend on the others. `memory`: bytes of activations
     /// that may be kept.
     ///

@@ -43,5 +43,5 @@ pub use gram::{Eigen, Gram, Symmetric};
 pub use parameters::Parameters;
 pub use pass::{Compared, scaling};
 pub use precondition::{RankOne, Rule, precondition, scale_vectors};
-pub use project::{Projected, ProjectedModule, Projection, Projector, module_of};
-pub use rademacher::{Scale, Side, Signs, rademacher};
+pub use project::{Beside, Projected, ProjectedModule, Projection, ProjectionTarget, Projector, RowOf, module_of};
+pub use rademacher::{Scale, Side, SignColumns, Signs, rademacher};

@@ -59,6 +59,7 @@ impl<'a, K: Reverse> Compared<'a, K> {
         how: Collect,
         sink: &mut dyn FnMut(Vec<(f64, DocumentAt)>) -> Result<()>,
     ) -> Result<()> {
+        let _keeping = self.directions.kernels().keeping(how.memory);
         let own = self.directions.bytes_of_an_item();
         // Half of the memory at most is for the items' gradients.
         let together = (how.memory / 2).checked_div(own).unwrap_or(usize::MAX).max(1);

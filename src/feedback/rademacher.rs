@@ -4,6 +4,8 @@
 //! rows, is Bergson's `projection_version` ([`Signs`]). (Bergson 0.9, `bergson/gradients.py`, of whose kinds only
 //! `rademacher` is reproducible outside PyTorch; Bergson 2.5, `bergson/collector/projection_matrix.py`.)
 
+use std::ops::Range;
+
 use md5::{Digest, Md5};
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +42,17 @@ pub enum Scale {
     RowNorm,
 }
 
+impl Scale {
+    /// The absolute value of the entries of `[rows, columns]`. Divided in f32, as there.
+    pub(super) fn entry(self, rows: usize, columns: usize) -> f32 {
+        let divisor = match self {
+            Self::Jl => rows,
+            Self::RowNorm => columns,
+        };
+        1.0 / (divisor as f32).sqrt()
+    }
+}
+
 impl Side {
     pub fn name(self) -> &'static str {
         match self {
@@ -57,13 +70,67 @@ pub fn rademacher(signs: Signs, module: &str, side: Side, rows: usize, columns: 
         Signs::Pcg64 => pcg64_bits(digest, rows * columns),
         Signs::Philox => philox_bits(digest, rows, columns),
     };
-    let divisor = match scale {
-        Scale::Jl => rows,
-        Scale::RowNorm => columns,
-    };
-    // Divided in f32, as there.
-    let entry = 1.0 / (divisor as f32).sqrt();
+    let entry = scale.entry(rows, columns);
     bits.into_iter().map(|bit| if bit { entry } else { -entry }).collect()
+}
+
+/// Columns of a matrix that is too large to be held: of whole gradients, flattened, as Bergson's `projection_target:
+/// global` draws it. Version 1 draws it as any other; version 2 cuts it into blocks of columns, each with a name of its own.
+#[derive(Debug, Clone)]
+pub struct SignColumns {
+    signs: Signs,
+    name: String,
+    rows: usize,
+    columns: usize,
+}
+
+impl SignColumns {
+    /// Entries that Bergson 2 holds at once: what its blocks are cut by.
+    const BLOCK_ENTRIES: usize = 1 << 27;
+
+    pub fn global(signs: Signs, module: &str, rows: usize, columns: usize) -> Self {
+        Self { signs, name: format!("{module}/{}", Side::Single.name()), rows, columns }
+    }
+
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Calls `f` for every entry of these columns of a row: whether it is positive.
+    ///
+    /// # Panics
+    /// Columns or a row that are not there.
+    pub fn each(&self, row: usize, columns: Range<usize>, mut f: impl FnMut(bool)) {
+        assert!(row < self.rows && columns.end <= self.columns, "the entries are there");
+        match self.signs {
+            Signs::Pcg64 => {
+                let first = row as u128 * self.columns as u128 + columns.start as u128;
+                let mut pcg = Pcg64::new(pcg64_seed(Md5::digest(self.name.as_bytes()).into()));
+                pcg.skip(first / 64);
+                let (mut at, mut left) = ((first % 64) as u32, columns.len());
+                while left > 0 {
+                    // The lowest byte comes first, and of each byte the highest bit.
+                    let word = pcg.next_u64().swap_bytes().reverse_bits();
+                    for bit in at..64.min(at + left.min(64) as u32) {
+                        f(word >> bit & 1 == 1);
+                        left -= 1;
+                    }
+                    at = 0;
+                }
+            }
+            Signs::Philox => {
+                let width = (Self::BLOCK_ENTRIES / self.rows).max(1);
+                let mut start = columns.start;
+                while start < columns.end {
+                    let block = start / width * width;
+                    let end = columns.end.min(block + width);
+                    let philox = philox_of(Md5::digest(format!("{}/{block}", self.name).as_bytes()).into());
+                    philox_row(philox, row, start - block..end - block, &mut f);
+                    start = end;
+                }
+            }
+        }
+    }
 }
 
 /// One stream for the whole matrix, of its bytes the highest bit first.
@@ -81,14 +148,22 @@ fn pcg64_seed(digest: [u8; 16]) -> u64 {
 
 /// Entry `(r, c)` is bit `c % 128` of block `(c / 128, r)`, so a smaller matrix of the same name is a corner of a larger.
 fn philox_bits(digest: [u8; 16], rows: usize, columns: usize) -> Vec<bool> {
+    let mut bits = Vec::with_capacity(rows * columns);
+    (0..rows).for_each(|row| philox_row(philox_of(digest), row, 0..columns, &mut |bit| bits.push(bit)));
+    bits
+}
+
+fn philox_of([a, b, c, d, e, f, g, h, ..]: [u8; 16]) -> Philox {
+    Philox::new([[a, b, c, d], [e, f, g, h]].map(u32::from_le_bytes))
+}
+
+fn philox_row(philox: Philox, row: usize, columns: Range<usize>, f: &mut impl FnMut(bool)) {
     const BLOCK: usize = 128;
-    let [a, b, c, d, e, f, g, h, ..] = digest;
-    let philox = Philox::new([[a, b, c, d], [e, f, g, h]].map(u32::from_le_bytes));
-    let row = |row: usize| {
-        let blocks = (0..columns.div_ceil(BLOCK)).flat_map(move |block| philox.block([block as u32, row as u32, 0, 0]));
-        blocks.flat_map(|word| (0..32).map(move |bit| word >> bit & 1 == 1)).take(columns)
-    };
-    (0..rows).flat_map(row).collect()
+    for block in columns.start / BLOCK..columns.end.div_ceil(BLOCK) {
+        let words = philox.block([block as u32, row as u32, 0, 0]);
+        let (first, last) = (columns.start.max(block * BLOCK), columns.end.min((block + 1) * BLOCK));
+        (first % BLOCK..=(last - 1) % BLOCK).for_each(|bit| f(words[bit / 32] >> (bit % 32) & 1 == 1));
+    }
 }
 
 #[cfg(test)]
@@ -155,6 +230,38 @@ mod tests {
                     assert_eq!(value.to_bits(), wanted.to_bits(), "{case}, column {column}");
                 }
             }
+        }
+    }
+
+    /// The matrix of a whole gradient in pieces, against one that is drawn at once.
+    #[test]
+    fn columns_of_a_large_matrix_are_those_of_the_whole() {
+        for (signs, rows, columns, name) in [
+            (Signs::Pcg64, 5, 333, "layers.1.mlp/single"),
+            (Signs::Philox, 5, 333, "layers.1.mlp/single/0"),
+            // Blocks of 2^27 / 2^20 = 128 columns.
+            (Signs::Philox, 1 << 20, 300, "layers.1.mlp/single/256"),
+        ] {
+            let all = SignColumns::global(signs, "layers.1.mlp", rows, columns);
+            let digest = Md5::digest(name.as_bytes()).into();
+            let taken = rows.min(5);
+            let block = if rows > 5 { 256 } else { 0 };
+            let width = columns - block;
+            let wanted = match signs {
+                Signs::Pcg64 => pcg64_bits(digest, taken * width),
+                Signs::Philox => philox_bits(digest, taken, width),
+            };
+            for row in 0..taken {
+                let mut found = Vec::new();
+                for run in [block..block + 1, block + 1..block + 17, block + 17..columns] {
+                    all.each(row, run, |bit| found.push(bit));
+                }
+                assert_eq!(found, wanted[row * width..][..width], "{signs:?}, {rows} rows, row {row}");
+            }
+            let (mut across, mut apart) = (Vec::new(), Vec::new());
+            all.each(3, 100..columns, |bit| across.push(bit));
+            (100..columns).for_each(|column| all.each(3, column..column + 1, |bit| apart.push(bit)));
+            assert_eq!(across, apart);
         }
     }
 

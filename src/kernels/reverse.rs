@@ -18,6 +18,13 @@ pub enum Taught<'a> {
 /// to the operation's result, and what is returned is the gradient with respect to its arguments. Operations whose
 /// reverse is made of others (a sum, a product, a turn) are not here; [`super::tape`] puts them together.
 pub trait Reverse: Kernels + 'static {
+    /// Memory of arrays that is kept for the next ones as long as this lives.
+    type Keeping;
+
+    /// Keeps the memory of arrays that this thread no longer needs, up to so many bytes: passes one after another ask for
+    /// the same sizes again, and fresh pages of the system cost a tenth of a pass.
+    fn keeping(&self, bytes: usize) -> Self::Keeping;
+
     /// `W^T`: the weight that carries a gradient back through `x W^T`.
     fn transposed(&self, weight: &Self::Matrix) -> Result<Self::Matrix>;
 

@@ -14,7 +14,7 @@ use crate::kernels::Kernels;
 use crate::kernels::cpu::{Cpu, Isa};
 use crate::model::families::Family;
 use crate::model::{Decoder, Footprint, LoadOptions, Taps, load};
-use crate::request::{Ask, Plan, Request, Response, TopLogits};
+use crate::request::{Ask, GradAt, GradSpan, Plan, Request, Response, TopLogits};
 use crate::text::Tokenizer;
 use crate::util::files;
 
@@ -66,7 +66,12 @@ pub struct Local<K: Kernels = Cpu> {
     memory: usize,
     /// Bytes of the weights once all forms of them are there.
     weights: usize,
+    /// Answers [`Ask::Grad`], on kernels that record.
+    pub(super) gradients: Option<GradientsOf<K>>,
 }
+
+/// Gradients that a request asks for.
+pub(super) type GradientsOf<K> = fn(&Local<K>, &Request, GradSpan, &GradAt) -> Result<Response>;
 
 impl<K: Kernels> Local<K> {
     /// Loads a checkpoint. An adapter speaks with the tokenizer of its base.
@@ -101,7 +106,8 @@ impl<K: Kernels> Local<K> {
             max_length: longest(spec.context, &tokenizer),
             ends: end_tokens(folder, &tokenizer)?,
         };
-        Ok(Self { decoder: loaded.decoder, tokenizer, info, rows, memory, weights: footprint.weights })
+        let weights = footprint.weights;
+        Ok(Self { decoder: loaded.decoder, tokenizer, info, rows, memory, weights, gradients: None })
     }
 
     /// Rows of one forward pass.
@@ -129,8 +135,11 @@ impl<K: Kernels> Local<K> {
                 self.decoder.forward(&request.tokens, &mut self.decoder.empty_cache(), &mut taps)?;
                 Ok(Response::Capture(taps.into_captured()?))
             }
-            Ask::Grad(_) => Err(Error::bad("gradients need a model that was loaded for them")
-                .help("load it over `kernels::tape::Tape` and call `Decoder::reverse`")),
+            Ask::Grad { span, at } => match self.gradients {
+                Some(gradients) => gradients(self, request, *span, at),
+                None => Err(Error::bad("expected a model that was loaded for gradients, found one that was not")
+                    .help("load it over `kernels::tape::Tape`, `with_gradients`")),
+            },
             Ask::Score { .. } | Ask::Roll { .. } | Ask::Generate { .. } => {
                 Err(Error::bad("expected at least one token of context, found none"))
             }

@@ -3,6 +3,7 @@
 mod cost;
 mod fake;
 mod generate;
+mod gradients;
 mod local;
 mod memory;
 mod passes;

@@ -18,8 +18,8 @@ use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kernels::Kernels;
-use crate::model::{Cache, Decoder, LOGIT_ROWS, Sequence, Taps};
-use crate::request::{Ask, Plan, Response, ScoredToken};
+use crate::model::{Cache, Decoder, Sequence, Taps};
+use crate::request::{Ask, Plan, Response, ScoredToken, Want};
 use crate::text::Tokenizer;
 
 /// What bounds a pass.
@@ -193,6 +193,7 @@ impl<'a, K: Kernels> Passes<'a, K> {
         decoder.check_sites(&[], edits)?;
         let first = parts[0].cache.length();
         let mut taps = Taps::new(decoder.kernels(), &[], edits, first);
+        let read = self.read_rows(&parts);
         let mut sequences: Vec<Sequence<'_, K>> = parts
             .iter_mut()
             .map(|part| {
@@ -206,15 +207,16 @@ impl<'a, K: Kernels> Passes<'a, K> {
                 Sequence { tokens, cache: &mut part.cache, keep: part.keep }
             })
             .collect();
-        let hidden = decoder.forward_all(&mut sequences, &mut taps)?;
+        let hidden = decoder.forward_rows(&mut sequences, &read, &mut taps)?;
         drop(sequences);
-        let mut answers = self.score(&parts, &hidden)?;
+        let place = |row: usize| read.partition_point(|&own| own < row);
+        let mut answers = self.score(&parts, &hidden, &place)?;
         // Rows after which a token is chosen: whose, and how far they are.
         let (mut rows, mut chosen) = (Vec::new(), Vec::new());
         // In this order: what was admitted last lies on top then and is finished first. Those before it were admitted
         // without counting it, so the other order could need more than the limit.
         for part in parts {
-            let last = part.first + part.rows - 1;
+            let last = place(part.last());
             match part.what {
                 What::Generation(generation) => {
                     rows.push(last);
@@ -239,16 +241,46 @@ impl<'a, K: Kernels> Passes<'a, K> {
         Ok(answers)
     }
 
-    /// Scores the wanted rows of a pass and hands out the answers that are whole.
-    fn score(&mut self, parts: &[Part<K>], hidden: &K::Array) -> Result<Answers> {
-        let (mut wanted, mut answers) = (Vec::new(), Vec::new());
+    /// Rows of a pass that something is read from, ascending; where there are none, one that nobody reads.
+    fn read_rows(&self, parts: &[Part<K>]) -> Vec<usize> {
+        let mut rows = Vec::new();
         for part in parts {
-            let What::Node { node, done } = part.what else { continue };
-            let wants = &self.plan.nodes()[node].wants;
-            let from = wants.partition_point(|want| want.row < done);
-            let to = wants.partition_point(|want| want.row < done + part.rows);
-            wanted.extend(wants[from..to].iter().map(|want| (part.first + want.row - done, *want)));
+            rows.extend(self.wants(part).map(|(row, _)| row));
+            let chooses = match part.what {
+                What::Generation(_) => true,
+                What::Node { node, done } => {
+                    let node = &self.plan.nodes()[node];
+                    !node.generates.is_empty() && done + part.rows == node.range.len()
+                }
+            };
+            if chooses {
+                rows.push(part.last());
+            }
         }
+        if rows.is_empty() {
+            rows.extend(parts.last().map(Part::last));
+        }
+        rows.dedup();
+        rows
+    }
+
+    /// Rows within the pass that are scored, ascending, and for what.
+    fn wants(&self, part: &Part<K>) -> impl Iterator<Item = (usize, &'a Want)> {
+        let (wants, done) = match part.what {
+            What::Node { node, done } => (self.plan.nodes()[node].wants.as_slice(), done),
+            What::Generation(_) => (&[][..], 0),
+        };
+        let from = wants.partition_point(|want| want.row < done);
+        let to = wants.partition_point(|want| want.row < done + part.rows);
+        let first = part.first;
+        wants[from..to].iter().map(move |want| (first + want.row - done, want))
+    }
+
+    /// Scores the wanted rows of a pass, which stand at their places in `hidden`, and hands out the answers that are whole.
+    fn score(&mut self, parts: &[Part<K>], hidden: &K::Array, place: &dyn Fn(usize) -> usize) -> Result<Answers> {
+        let mut answers = Vec::new();
+        let wanted: Vec<(usize, &Want)> =
+            parts.iter().flat_map(|part| self.wants(part)).map(|(row, want)| (place(row), want)).collect();
         let rows: Vec<(usize, u32)> = wanted.iter().map(|(row, want)| (*row, want.target)).collect();
         for ((_, want), scored) in wanted.iter().zip(self.decoder.score(hidden, &rows)?) {
             let ask = &self.plan.requests()[want.request].ask;
@@ -278,7 +310,7 @@ impl<'a, K: Kernels> Passes<'a, K> {
         chosen: Vec<(Box<Generation>, Cache<K>, bool)>,
     ) -> Result<Answers> {
         let (mut chosen, mut answers) = (chosen.into_iter(), Vec::new());
-        for rows in rows.chunks(LOGIT_ROWS) {
+        for rows in rows.chunks(self.decoder.logit_rows()) {
             let logits = self.decoder.logits(hidden, rows)?;
             let sums = self.decoder.kernels().logit_rows(&logits)?;
             for (row, ((mut generation, cache, running), sum)) in chosen.by_ref().take(rows.len()).zip(sums).enumerate()
@@ -301,6 +333,11 @@ impl<'a, K: Kernels> Passes<'a, K> {
 }
 
 impl<K: Kernels> Part<K> {
+    /// Its last row within the pass.
+    fn last(&self) -> usize {
+        self.first + self.rows - 1
+    }
+
     fn into_running(self) -> Option<(Box<Generation>, Cache<K>)> {
         match self.what {
             What::Generation(generation) => Some((generation, self.cache)),

@@ -22,8 +22,12 @@ use crate::kernels::{Branch, Kernels, NormKind, RotaryRows};
 use crate::request::site::BlockSite;
 use crate::request::{Edit, ScoredToken, Site, SiteValues};
 
-/// Rows of logits held at once, which bounds memory at `64 * vocab` values.
-pub const LOGIT_ROWS: usize = 64;
+/// Rows of logits that are held at once: as many as take about 64 MiB, so that the head's weights are read seldom, but
+/// at least 64 and at most 256, from where on products are at their full speed.
+pub(crate) fn logit_rows(vocab: usize) -> usize {
+    const BYTES: usize = 64 << 20;
+    (BYTES / (4 * vocab.max(1))).clamp(64, 256)
+}
 
 /// A model ready to run.
 pub struct Decoder<K: Kernels> {
@@ -92,6 +96,11 @@ impl<K: Kernels> Decoder<K> {
         &self.kernels
     }
 
+    /// Rows of logits that are held at once.
+    pub fn logit_rows(&self) -> usize {
+        logit_rows(self.spec.vocab)
+    }
+
     /// Refuses sites and edits that this decoder cannot serve.
     pub fn check_sites(&self, captures: &[Site], edits: &[Edit]) -> Result<()> {
         taps::check(&self.spec, captures, edits)
@@ -109,13 +118,37 @@ impl<K: Kernels> Decoder<K> {
     /// [`Self::forward`] of several sequences at once; their rows stand one after the other. Only a single sequence
     /// can be captured or edited.
     pub fn forward_all(&self, sequences: &mut [Sequence<'_, K>], taps: &mut Taps<'_, K>) -> Result<K::Array> {
+        self.pass(sequences, None, taps)
+    }
+
+    /// Some rows of what [`Self::forward_all`] returns, `[wanted.len(), width]`. Of the others the last block computes
+    /// no more than keys, values and what they attend to.
+    pub fn forward_rows(
+        &self,
+        sequences: &mut [Sequence<'_, K>],
+        wanted: &[usize],
+        taps: &mut Taps<'_, K>,
+    ) -> Result<K::Array> {
+        if taps.idle() {
+            return self.pass(sequences, Some(wanted), taps);
+        }
+        self.kernels.rows(&self.pass(sequences, None, taps)?, wanted)
+    }
+
+    fn pass(
+        &self,
+        sequences: &mut [Sequence<'_, K>],
+        wanted: Option<&[usize]>,
+        taps: &mut Taps<'_, K>,
+    ) -> Result<K::Array> {
         if sequences.len() > 1 && !taps.idle() {
             return Err(Error::internal("taps in a pass of several sequences"));
         }
         let mut pass = self.begin(sequences)?;
         let mut x = self.embedded(&pass, taps)?;
         for layer in 0..self.spec.layers {
-            x = self.block(layer, x, &mut pass, taps)?;
+            let wanted = wanted.filter(|_| layer + 1 == self.spec.layers);
+            x = self.block(layer, x, &mut pass, wanted, taps)?;
         }
         for (row, sequence) in pass.rows.into_iter().zip(sequences) {
             if row.keep {
@@ -192,21 +225,26 @@ impl<K: Kernels> Decoder<K> {
         self.kernels.embed(weights.ok_or_else(|| Error::internal("learned positions without a table"))?, &ids)
     }
 
-    /// One block: residual stream in, residual stream out.
+    /// One block: residual stream in, residual stream out, of the wanted rows where only some are.
     pub(super) fn block(
         &self,
         layer: usize,
         x: K::Array,
         pass: &mut Pass<K>,
+        wanted: Option<&[usize]>,
         taps: &mut Taps<'_, K>,
     ) -> Result<K::Array> {
         let (k, block) = (&self.kernels, &self.weights.blocks[layer]);
         let rotary = self.spec.attention[layer].rotary.and_then(|table| pass.rotary.get(table));
-        let rows = &mut pass.rows;
         let site = |site| Site::Block(layer, site);
         let x = taps.at(site(BlockSite::ResidPre), x)?;
         let residual = self.spec.multipliers.residual;
-        let attention = self.times(self.attention(layer, block, &x, rotary, rows, taps)?, residual)?;
+        let z = self.mixed(layer, block, &x, rotary, &mut pass.rows, taps)?;
+        let (x, z) = match wanted {
+            Some(wanted) => (k.rows(&x, wanted)?, self.head_rows(z, wanted)?),
+            None => (x, z),
+        };
+        let attention = self.times(self.attention_output(layer, block, z, taps)?, residual)?;
         let post = match self.spec.order {
             BlockOrder::Serial => {
                 let mid = taps.at(site(BlockSite::ResidMid), k.add(x, &attention)?)?;
@@ -221,7 +259,8 @@ impl<K: Kernels> Decoder<K> {
         taps.at(site(BlockSite::ResidPost), post)
     }
 
-    fn attention(
+    /// What each head takes from the values: `[S, heads, width]`.
+    fn mixed(
         &self,
         layer: usize,
         block: &BlockWeights<K::Matrix, K::Vector>,
@@ -261,7 +300,25 @@ impl<K: Kernels> Decoder<K> {
             let branches: Vec<Branch<'_, K::Kv>> = rows.iter().map(|row| row.branch(layer)).collect();
             k.attention(&q, &branches, scoring)?
         };
-        let z = taps.at(site(BlockSite::Z), z)?;
+        taps.at(site(BlockSite::Z), z)
+    }
+
+    /// Some rows of `[S, heads, width]`.
+    fn head_rows(&self, z: K::Array, wanted: &[usize]) -> Result<K::Array> {
+        let heads = self.kernels.shape(&z)[1];
+        self.kernels.split_heads(self.kernels.rows(&self.kernels.merge_heads(z)?, wanted)?, heads)
+    }
+
+    /// What attention adds to the residual, its norm included.
+    fn attention_output(
+        &self,
+        layer: usize,
+        block: &BlockWeights<K::Matrix, K::Vector>,
+        z: K::Array,
+        taps: &mut Taps<'_, K>,
+    ) -> Result<K::Array> {
+        let k = &self.kernels;
+        let site = |site| Site::Block(layer, site);
         let output = &block.attention.output;
         let post = |out: K::Array, taps: &mut Taps<'_, K>| {
             let sites = [site(BlockSite::Ln1PostScale), site(BlockSite::Ln1PostNormalized)];
@@ -458,7 +515,7 @@ impl<K: Kernels> Decoder<K> {
         rows.sort_unstable();
         rows.dedup();
         let mut scored = vec![ScoredToken { log_prob: 0.0, greedy: false }; wanted.len()];
-        for chunk in rows.chunks(LOGIT_ROWS) {
+        for chunk in rows.chunks(self.logit_rows()) {
             let logits = self.logits(hidden, chunk)?;
             let sums = self.kernels.logit_rows(&logits)?;
             let here = |(index, (row, target)): (usize, &(usize, u32))| {

@@ -30,7 +30,7 @@ mod weights;
 pub use blueprint::Blueprint;
 pub use cache::{Cache, Sequence};
 pub use convert::{FloatType, GgufType, to_folder, to_gguf};
-pub use decoder::{Decoder, LOGIT_ROWS};
+pub use decoder::Decoder;
 pub use footprint::Footprint;
 pub use leaves::{Leaves, Place};
 pub use load::{LoadOptions, Loaded, check, load};

@@ -17,7 +17,7 @@ use super::objective::{Loss, Objective};
 use super::taps::{self, Taps};
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
-use crate::kernels::tape::{Node, Receiver, Record, Tape};
+use crate::kernels::tape::{self, Node, Receiver, Record, Tape};
 use crate::kernels::{Kernels, Reverse, Taught};
 use crate::request::site::BlockSite;
 use crate::request::{Edit, EditOp, Positions, Site, SiteValues};
@@ -143,8 +143,8 @@ impl<K: Reverse> Decoder<Tape<K>> {
         reversed: &mut Reversed,
     ) -> Result<Option<K::Array>> {
         let k = self.kernels.inner();
-        let mut from: Vec<(&Node<K>, K::Array)> =
-            gradient.map(|gradient| (&segment.output, gradient)).into_iter().collect();
+        let mut from: Vec<(tape::Place, K::Array)> =
+            gradient.map(|gradient| (segment.output.place(), gradient)).into_iter().collect();
         if let Some((site, values)) = seed
             && let Some(node) = segment.sites.get(&site)
         {
@@ -159,7 +159,7 @@ impl<K: Reverse> Decoder<Tape<K>> {
             // Masked scores are infinite, and count only where they are asked for.
             let pairs = found.values.iter().zip(&values.values).filter(|(_, weight)| **weight != 0.0);
             reversed.losses[0] += pairs.map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>();
-            from.push((node, k.array(values.clone())?));
+            from.push((node.place(), k.array(values.clone())?));
         }
         let to: Vec<&Node<K>> = segment.input.iter().chain(segment.sites.values()).collect();
         let mut gradients = self.kernels.reverse(&segment.record, from, &to, receiver)?.into_iter();
@@ -201,7 +201,7 @@ impl<K: Reverse> Decoder<Tape<K>> {
         match (segment, input) {
             (0, _) => self.embedded(pass, taps),
             (_, None) => Err(Error::internal("a segment without input")),
-            (segment, Some(x)) if segment <= self.spec.layers => self.block(segment - 1, x, pass, taps),
+            (segment, Some(x)) if segment <= self.spec.layers => self.block(segment - 1, x, pass, None, taps),
             (_, Some(x)) => self.normed(&x, taps),
         }
     }
@@ -227,9 +227,9 @@ impl<K: Reverse> Decoder<Tape<K>> {
             let logits = self.head(&input);
             let record = self.kernels.close()?;
             let logits = logits?;
-            let dlogits = self.loss_of_run(items, &run, &logits, &mut losses)?;
-            let gradient =
-                self.kernels.reverse(&record, vec![(&logits, dlogits)], &[&input], receiver)?.pop().flatten();
+            let place = logits.place();
+            let dlogits = self.loss_of_run(items, &run, logits.into_value(), &mut losses)?;
+            let gradient = self.kernels.reverse(&record, vec![(place, dlogits)], &[&input], receiver)?.pop().flatten();
             if let Some(gradient) = gradient {
                 let gradient = k.host(&gradient)?.values;
                 for (row, gradient) in picked.iter().zip(gradient.chunks(shape[1])) {
@@ -246,23 +246,23 @@ impl<K: Reverse> Decoder<Tape<K>> {
         &self,
         items: &[Objective<'_>],
         run: &[(usize, usize)],
-        logits: &Node<K>,
+        logits: K::Array,
         losses: &mut [f64],
     ) -> Result<K::Array> {
         let k = self.kernels.inner();
-        let sums = k.logit_rows(logits.value())?;
+        let sums = k.logit_rows(&logits)?;
         let taught = run.iter().map(|&(item, position)| items[item].taught(position));
         if let Some((taught, weights)) = taught.collect::<Option<(Vec<Taught<'_>>, Vec<f32>)>>() {
             let places = taught_places(&taught);
             let wanted: Vec<(usize, usize)> = places.iter().map(|&(row, token, _)| (row, token)).collect();
-            for (&(row, _, share), logit) in places.iter().zip(k.pick(logits.value(), &wanted)?) {
+            for (&(row, _, share), logit) in places.iter().zip(k.pick(&logits, &wanted)?) {
                 // A share of one leaves the bits as they are.
                 let weight = f64::from(weights[row]) * f64::from(share);
                 losses[run[row].0] -= f64::from(sums[row].log_prob(logit)) * weight;
             }
-            return k.nll_reverse(logits.value().clone(), &taught, &weights);
+            return k.nll_reverse(logits, &taught, &weights);
         }
-        let SiteValues { shape, values } = k.host(logits.value())?;
+        let SiteValues { shape, values } = k.host(&logits)?;
         let mut gradient = vec![0f32; values.len()];
         let rows = values.chunks(shape[1]).zip(gradient.chunks_mut(shape[1])).zip(&sums);
         for (&(item, position), ((logits, gradient), sum)) in run.iter().zip(rows) {

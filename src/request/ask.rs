@@ -29,8 +29,17 @@ pub enum Ask {
     Logits { positions: Vec<usize>, top_k: usize },
     /// Activations at sites, at every position.
     Capture { sites: Vec<Site> },
-    /// Gradients of a span's summed negative log-likelihood with respect to every parameter.
-    Grad(GradSpan),
+    /// Gradients of a span's summed negative log-likelihood.
+    Grad { span: GradSpan, at: GradAt },
+}
+
+/// Where gradients are taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GradAt {
+    /// With respect to every parameter.
+    Parameters,
+    /// With respect to something added at these sites, at every position.
+    Sites(Vec<Site>),
 }
 
 impl Ask {
@@ -82,9 +91,10 @@ pub enum Response {
     },
     Logits(Vec<TopLogits>),
     Capture(BTreeMap<Site, SiteValues>),
-    /// By parameter name as in the checkpoint.
+    /// By parameter name as in the checkpoint, or by site.
     Grad {
-        loss: f32,
+        /// In nats.
+        loss: f64,
         gradients: BTreeMap<String, SiteValues>,
     },
 }

@@ -1,6 +1,6 @@
 //! The identity of a request: what its answer depends on besides the model.
 
-use super::ask::{Ask, Request, Sampling};
+use super::ask::{Ask, GradAt, Request, Sampling};
 use super::edit::{Edit, EditOp, Positions};
 
 /// blake3 of a request.
@@ -82,10 +82,17 @@ impl Feed {
                 self.number(sites.len());
                 self.texts(sites.iter().map(ToString::to_string));
             }
-            Ask::Grad(span) => {
+            Ask::Grad { span, at } => {
                 self.text("grad");
                 self.number(span.start);
                 self.number(span.end);
+                match at {
+                    GradAt::Parameters => self.text("parameters"),
+                    GradAt::Sites(sites) => {
+                        self.number(sites.len());
+                        self.texts(sites.iter().map(ToString::to_string));
+                    }
+                }
             }
         }
     }

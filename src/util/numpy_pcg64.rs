@@ -26,6 +26,20 @@ impl Pcg64 {
         self.state = self.state.wrapping_mul(MULTIPLIER).wrapping_add(self.increment);
     }
 
+    /// Leaves out the next `words` words.
+    pub fn skip(&mut self, mut words: u128) {
+        // Two steps are one step of another generator of this kind (Brown 1994).
+        let (mut multiplier, mut increment) = (MULTIPLIER, self.increment);
+        while words > 0 {
+            if words & 1 == 1 {
+                self.state = self.state.wrapping_mul(multiplier).wrapping_add(increment);
+            }
+            increment = increment.wrapping_mul(multiplier.wrapping_add(1));
+            multiplier = multiplier.wrapping_mul(multiplier);
+            words >>= 1;
+        }
+    }
+
     pub fn next_u64(&mut self) -> u64 {
         self.step();
         let (high, low) = ((self.state >> 64) as u64, self.state as u64);
@@ -75,6 +89,14 @@ mod tests {
             [pcg.next_u64(), pcg.next_u64(), pcg.next_u64()]
         };
         assert_eq!(raw(0), [11_749_869_230_777_074_271, 4_976_686_463_289_251_617, 755_828_109_848_996_024]);
+        for words in [0, 1, 2, 7, 64, 1000] {
+            let (mut stepped, mut skipped) = (Pcg64::new(9), Pcg64::new(9));
+            for _ in 0..words {
+                stepped.next_u64();
+            }
+            skipped.skip(words);
+            assert_eq!(stepped.next_u64(), skipped.next_u64(), "{words}");
+        }
         assert_eq!(raw(1 << 40), [6_655_761_860_222_389_633, 11_588_987_068_175_201_250, 18_358_741_258_079_589_334]);
     }
 }

@@ -176,3 +176,135 @@ fn documents_of_a_corpus_have_gradients_too() {
     let unknown = bench.veval(&collect("corpus.jsonl", checkpoint, "none", &["--task", "c"]));
     assert!(unknown.code == 2 && unknown.err.contains("a, b"), "{}", unknown.err);
 }
+
+/// Numbers of a store, by PyTorch's name of its tensors.
+fn rows_of(bench: &Bench, folder: &str) -> (serde_json::Value, Vec<Vec<f32>>) {
+    let index: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(bench.path(folder).join("index.json")).unwrap()).unwrap();
+    let mut rows = Vec::new();
+    for shard in index["shards"].as_array().unwrap() {
+        let bytes = std::fs::read(bench.path(folder).join(shard["file"].as_str().unwrap())).unwrap();
+        let length = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+        let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + length]).unwrap();
+        assert_eq!(header["grads"]["dtype"], "F32");
+        let from = 8 + length + header["grads"]["data_offsets"][0].as_u64().unwrap() as usize;
+        let values: Vec<f32> = bytes[from..].as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        rows.extend(values.chunks(index["dim"].as_u64().unwrap() as usize).map(<[f32]>::to_vec));
+    }
+    (index, rows)
+}
+
+#[test]
+fn rows_of_tokens_add_up_and_rows_of_everything_are_one_vector() {
+    let bench = Bench::new();
+    let suite = bench.suite("");
+    let (suite, checkpoint) = (suite.to_str().unwrap(), example(700));
+    let checkpoint = checkpoint.to_str().unwrap();
+    let common = ["--limit", "3", "--dtype", "f32", "--also", "embeddings,vectors"];
+    for (out, more) in [("items", &[][..]), ("tokens", &["--per-token"])] {
+        let made = bench.veval(&collect(suite, checkpoint, out, &[&common[..], more].concat()));
+        assert_eq!(made.code, 0, "{}", made.err);
+    }
+    let ((index, items), (of_tokens, tokens)) = (rows_of(&bench, "items"), rows_of(&bench, "tokens"));
+    let modules = index["modules"].as_array().unwrap();
+    let shape = |name: &str| modules.iter().find(|module| module["name"] == name).unwrap()["shape"].clone();
+    assert_eq!(shape("embed_tokens"), serde_json::json!([4, 4]));
+    assert_eq!(shape("norm"), serde_json::json!([1, 4]));
+    assert_eq!((&index["per_token"], &of_tokens["per_token"]), (&false.into(), &true.into()));
+    let lines = std::fs::read_to_string(bench.path("tokens").join("items.jsonl")).unwrap();
+    let mut first = 0;
+    for (line, item) in lines.lines().zip(&items) {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        let own = &tokens[first..first + line["tokens"].as_u64().unwrap() as usize - 1];
+        first += own.len();
+        let scale = item.iter().fold(0f32, |max, value| max.max(value.abs()));
+        for (column, value) in item.iter().enumerate() {
+            let sum: f32 = own.iter().map(|row| row[column]).sum();
+            assert!((sum - value).abs() < 1e-4 * scale, "column {column}: {sum} for {value}");
+        }
+    }
+    assert_eq!(first, tokens.len());
+    let nothing = bench.veval(&collect(suite, checkpoint, "none", &["--params", "last:1", "--also", "embeddings"]));
+    assert!(nothing.code == 2 && nothing.err.contains("a table of embeddings"), "{}", nothing.err);
+    let other = bench.veval(&collect(suite, checkpoint, "items", &["--limit", "3", "--dtype", "f32"]));
+    assert!(other.code == 2 && other.err.contains("modules"), "{}", other.err);
+    // A token's row is found with its place.
+    let found = bench.veval(&["grad", "query", "tokens", "--like", "1", "--k", "1", "--format", "json"]);
+    let lines: serde_json::Value = serde_json::from_str(&found.out).unwrap();
+    assert_eq!((&lines[0]["row"].is_u64(), lines[0]["position"].is_u64()), (&true, true), "{}", found.out);
+    let again = bench.veval(&collect(suite, checkpoint, "tokens", &common));
+    assert!(again.code == 2 && again.err.contains("per_token"), "{}", again.err);
+
+    let global = ["grad", "collect", suite, checkpoint, "--limit", "3", "--dtype", "f32", "--project", "global"];
+    let made = bench.veval(&[&global[..], &["--proj-dim", "32", "--out", "global"]].concat());
+    assert_eq!(made.code, 0, "{}", made.err);
+    let (index, rows) = rows_of(&bench, "global");
+    assert_eq!((index["dim"].as_u64(), rows.len()), (Some(32), items.len()));
+    assert_eq!((&index["projection"]["kind"], &index["modules"][0]["name"]), (&"global".into(), &"gradients".into()));
+    let exported = bench.veval(&["grad", "export", "global", "--to", "bergson", "--out", "theirs"]);
+    assert_eq!(exported.code, 0, "{}", exported.err);
+    let config = std::fs::read_to_string(bench.path("theirs").join("processor_config.yaml")).unwrap();
+    assert!(config.contains("projection_target: global"), "{config}");
+    let wide = ["grad", "collect", suite, checkpoint, "--out", "wide", "--proj-dim", "2000"];
+    let wide = bench.veval(&wide);
+    assert!(wide.code == 2 && wide.err.contains("--project global"), "{}", wide.err);
+}
+
+#[test]
+fn a_store_is_whitened_by_what_its_rows_share() {
+    let bench = Bench::new();
+    let suite = bench.suite("");
+    let (suite, checkpoint) = (suite.to_str().unwrap(), example(700));
+    let checkpoint = checkpoint.to_str().unwrap();
+    let made = bench.veval(&collect(suite, checkpoint, "own", &["--dtype", "f32", "--params", "last:1"]));
+    assert_eq!(made.code, 0, "{}", made.err);
+    let sums = bench.veval(&["grad", "autocorrelation", "own", "--out", "own.safetensors"]);
+    assert_eq!((sums.code, sums.out.as_str()), (0, "own.safetensors\n"), "{}", sums.err);
+    let again = bench.veval(&["grad", "autocorrelation", "own", "--out", "own.safetensors"]);
+    assert_eq!(again.code, 2, "{}", again.err);
+    let whiten = |out: &str, more: &[&str]| {
+        bench.veval(&[&["grad", "whiten", "own", "--by", "own.safetensors", "--out", out], more].concat())
+    };
+    for (out, more) in [
+        ("white", &[][..]),
+        ("mixed", &["--queries", "own.safetensors", "--rank", "5"]),
+        ("third", &["--threads", "1"]),
+    ] {
+        let done = whiten(out, more);
+        assert_eq!((done.code, done.out.clone()), (0, format!("{out}\n")), "{}", done.err);
+    }
+    let (own, white) = (rows_of(&bench, "own"), rows_of(&bench, "white"));
+    // A mixture of one with itself is that one.
+    assert_eq!((&rows_of(&bench, "mixed").1, &rows_of(&bench, "third").1), (&white.1, &white.1));
+    assert_eq!(white.0["whitening"]["damping"], 0.1);
+    assert_eq!(own.1.len(), white.1.len());
+    let read = |folder: &str| std::fs::read(bench.path(folder).join("items.jsonl")).unwrap();
+    assert_eq!(read("own"), read("white"));
+    let energy = |rows: &[Vec<f32>], columns: std::ops::Range<usize>| -> f64 {
+        rows.iter().flat_map(|row| &row[columns.clone()]).map(|v| f64::from(*v).powi(2)).sum::<f64>()
+            / rows.len() as f64
+    };
+    // Undamped, every module would have as much energy as R has directions.
+    for module in white.0["modules"].as_array().unwrap() {
+        let place = |name: &str| module[name].as_u64().unwrap() as usize;
+        let found = energy(&white.1, place("start")..place("end"));
+        assert!(found > 0.5 && found < 16.0, "{module}: {found}");
+    }
+    let refused = bench.veval(&["grad", "query", "white", "--like", "own"]);
+    assert!(refused.code == 2 && refused.err.contains("whitening"), "{}", refused.err);
+    let refused = bench.veval(&["grad", "whiten", "white", "--by", "own.safetensors", "--out", "twice"]);
+    assert!(refused.code == 2 && refused.err.contains("was not whitened"), "{}", refused.err);
+    let other = bench.veval(&collect(suite, checkpoint, "other", &["--dtype", "f32"]));
+    assert_eq!(other.code, 0, "{}", other.err);
+    let refused = bench.veval(&["grad", "whiten", "other", "--by", "own.safetensors", "--out", "none"]);
+    assert!(refused.code == 2 && refused.err.contains("modules"), "{}", refused.err);
+    assert!(!bench.path("none").exists());
+    // Rows of other items do not go into a store that is there, nor their names.
+    let few = ["--dtype", "f32", "--params", "last:1", "--limit", "1"];
+    assert_eq!(bench.veval(&collect(suite, checkpoint, "few", &few)).code, 0);
+    let refused = bench.veval(&["grad", "whiten", "few", "--by", "own.safetensors", "--out", "white"]);
+    assert!(refused.code == 2 && refused.err.contains("whitening"), "{}", refused.err);
+    assert_eq!(read("own"), read("white"));
+    let sets = bench.veval(&["grad", "autocorrelation", "nowhere", "--out", "x.safetensors"]);
+    assert_eq!(sets.code, 2, "{}", sets.err);
+}

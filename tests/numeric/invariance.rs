@@ -1,7 +1,8 @@
 //! On the CPU kernels a row's bits depend on that row alone.
 
+use veval::kernels::Kernels;
 use veval::kernels::cpu::{Cpu, Isa};
-use veval::model::{Loaded, Taps};
+use veval::model::{Loaded, Sequence, Taps};
 
 use crate::support::{cases, expected, open, run};
 
@@ -45,6 +46,40 @@ fn instruction_sets_agree_to_the_bit() {
         let portable = logits(Isa::Portable);
         for isa in Isa::available() {
             assert_eq!(logits(isa), portable, "{name}: {isa:?}");
+        }
+    }
+}
+
+/// Rows that are asked for alone, of two sequences at once, whatever else of them there is.
+#[test]
+fn wanted_rows_are_those_of_the_whole_pass() {
+    for (name, path) in cases() {
+        let (model, expected) = (open(&path, Cpu::default()), expected(&path));
+        let decoder = &model.decoder;
+        let (tokens, n) = (&expected.tokens, expected.tokens.len());
+        let hidden = |wanted: Option<&[usize]>| {
+            let (mut one, mut other) = (decoder.empty_cache(), decoder.empty_cache());
+            let mut sequences = [
+                Sequence { tokens, cache: &mut one, keep: true },
+                Sequence { tokens: &tokens[2..], cache: &mut other, keep: false },
+            ];
+            let mut taps = Taps::none(decoder.kernels());
+            let rows = match wanted {
+                Some(wanted) => decoder.forward_rows(&mut sequences, wanted, &mut taps).unwrap(),
+                None => decoder.forward_all(&mut sequences, &mut taps).unwrap(),
+            };
+            // What is kept is whole: a next token sees all of it.
+            let mut next = [Sequence { tokens: &tokens[..1], cache: &mut one, keep: false }];
+            let next = decoder.forward_all(&mut next, &mut Taps::none(decoder.kernels())).unwrap();
+            [rows, next].map(|rows| decoder.kernels().host(&rows).unwrap())
+        };
+        let [all, next] = hidden(None);
+        let width = all.shape[1];
+        for wanted in [vec![0], vec![n - 1, n, 2 * n - 3], (1..2 * n - 2).step_by(3).collect()] {
+            let [rows, again] = hidden(Some(&wanted));
+            let own: Vec<f32> = wanted.iter().flat_map(|&row| all.values[row * width..][..width].to_vec()).collect();
+            assert_eq!((rows.shape, bits(&rows.values)), (vec![wanted.len(), width], bits(&own)), "{name}: {wanted:?}");
+            assert_eq!(bits(&again.values), bits(&next.values), "{name}: {wanted:?}");
         }
     }
 }

@@ -10,6 +10,7 @@ mod gguf;
 mod invariance;
 mod llama2c;
 mod parity;
+mod projected_rows;
 mod projections;
 mod requests;
 mod reverse;

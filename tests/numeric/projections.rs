@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use veval::feedback::moments::{Optimizer, ParameterMoments, SecondMoment};
 use veval::feedback::{
-    Collect, Direction, Directions, Gathered, Projection, Projector, Rule, Scale, Side, Signs, Target, collect,
+    Beside, Collect, Direction, Directions, Gathered, Projection, Projector, Rule, Scale, Side, Signs, Target, collect,
     module_of, precondition, rademacher,
 };
 use veval::kernels::View;
@@ -15,9 +15,9 @@ use veval::request::{GradSpan, SiteValues};
 
 use crate::support::{cases, expected, open};
 
-const MEMORY: usize = 1 << 30;
+pub const MEMORY: usize = 1 << 30;
 
-fn items(tokens: &[u32]) -> Vec<Objective<'_>> {
+pub fn items(tokens: &[u32]) -> Vec<Objective<'_>> {
     let item = |from: usize, to: usize, start: usize| Objective {
         tokens: &tokens[from..to],
         loss: Loss::Nll { span: GradSpan { start, end: to - from }, mean: false },
@@ -26,7 +26,7 @@ fn items(tokens: &[u32]) -> Vec<Objective<'_>> {
 }
 
 /// `P_L G P_R^T` with a gradient as it is stored: `[out, in]`, or `[in, out]` where `inverted`.
-fn projected(name: &str, gradient: &SiteValues, inverted: bool, projection: Projection) -> Vec<f32> {
+pub fn projected(name: &str, gradient: &SiteValues, inverted: bool, projection: Projection) -> Vec<f32> {
     let (rows, columns) = (gradient.shape[0], gradient.shape[1]);
     let (out, input) = if inverted { (columns, rows) } else { (rows, columns) };
     let g = |o: usize, i: usize| gradient.values[if inverted { i * columns + o } else { o * columns + i }];
@@ -47,7 +47,7 @@ fn are_whole_gradients_projected_for_every_family() {
     let mut worst = 0f32;
     for (number, (name, path)) in cases().into_iter().enumerate() {
         let signs = [Signs::Pcg64, Signs::Philox][number % 2];
-        let projection = Projection { dim: 5, scale: Scale::Jl, signs };
+        let projection = Projection::per_module(5, Scale::Jl, signs);
         let tokens = expected(&path).tokens;
         let items = items(&tokens);
         let model = open(&path, Tape::new(Cpu::new(veval::kernels::cpu::Isa::best(), 2)));
@@ -87,7 +87,7 @@ fn are_whole_gradients_projected_for_every_family() {
 
 #[test]
 fn an_item_alone_has_the_bits_that_it_has_in_a_batch() {
-    let projection = Projection { dim: 4, scale: Scale::RowNorm, signs: Signs::Philox };
+    let projection = Projection::per_module(4, Scale::RowNorm, Signs::Philox);
     let (_, path) = cases().into_iter().find(|(name, _)| name.contains("moe")).unwrap();
     let tokens = expected(&path).tokens;
     let items = items(&tokens);
@@ -110,7 +110,7 @@ fn an_item_alone_has_the_bits_that_it_has_in_a_batch() {
 fn parameters_without_a_linear_map_are_refused() {
     let (_, path) = &cases()[0];
     let model = open(path, Tape::new(Cpu::default()));
-    let projection = Projection { dim: 4, scale: Scale::Jl, signs: Signs::Pcg64 };
+    let projection = Projection::per_module(4, Scale::Jl, Signs::Pcg64);
     let error = Projector::new(&model.decoder, |name| name.contains("norm"), projection).err().unwrap();
     assert!(error.to_string().contains("weight of a linear map inside a block"), "{error}");
 }
@@ -126,7 +126,7 @@ fn collected_rows_do_not_depend_on_how_items_are_batched() {
     };
     let targets = [target(0, 17, 9), target(3, 12, 1), target(0, 6, 5), target(2, 9, 3), target(1, 16, 14)];
     let model = open(&path, Tape::new(Cpu::default()));
-    let projection = Projection { dim: 3, scale: Scale::Jl, signs: Signs::Pcg64 };
+    let projection = Projection::per_module(3, Scale::Jl, Signs::Pcg64);
     let projector = Projector::new(&model.decoder, |_| true, projection).unwrap();
     let gathered = |batch_tokens: usize, done: usize, mean: bool| {
         let (mut rows, mut losses, mut next) = (Vec::new(), Vec::new(), done);
@@ -231,7 +231,7 @@ fn directions_of_another_model_are_refused_whole() {
 }
 
 /// Second moments that differ from entry to entry, and are no optimizer's.
-fn moments(shape: &[usize], optimizer: Optimizer) -> ParameterMoments {
+pub fn moments(shape: &[usize], optimizer: Optimizer) -> ParameterMoments {
     let squares = |count: usize| (0..count).map(|at| ((at * 37 + 11) % 101) as f32 * 1e-4 + 1e-6).collect();
     let count: usize = shape.iter().product();
     let second = match (optimizer, shape) {
@@ -245,7 +245,7 @@ fn moments(shape: &[usize], optimizer: Optimizer) -> ParameterMoments {
 
 #[test]
 fn what_an_optimizer_makes_of_gradients_is_projected_for_every_family() {
-    let projection = Projection { dim: 4, scale: Scale::Jl, signs: Signs::Philox };
+    let projection = Projection::per_module(4, Scale::Jl, Signs::Philox);
     for optimizer in [Optimizer::Adam { beta1: 0.9, beta2: 0.99, eps: 1e-6 }, Optimizer::Adafactor] {
         for (name, path) in cases() {
             let tokens = expected(&path).tokens;
@@ -254,7 +254,7 @@ fn what_an_optimizer_makes_of_gradients_is_projected_for_every_family() {
             let decoder = &model.decoder;
             let stored = decoder.leaves().parameters();
             let read = |parameter: &str| Ok(Some(moments(stored[parameter].0, optimizer)));
-            let projector = Projector::preconditioned(decoder, |_| true, projection, &read).unwrap();
+            let projector = Projector::of(decoder, |_| true, Beside::default(), projection, &read).unwrap();
             let ours = projector.project(&items, MEMORY).unwrap();
             let inverted: BTreeMap<&str, bool> = decoder
                 .leaves()

@@ -4,9 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use veval::ckpt::discover;
+use veval::kernels::tape::Tape;
 use veval::lm::{Fake, LanguageModel, Local, LocalOptions, cpu};
 use veval::request::site::BlockSite;
-use veval::request::{Ask, Edit, EditOp, Plan, Positions, Request, Response, Sampling, Sharing, Site};
+use veval::request::{
+    Ask, Edit, EditOp, GradAt, GradSpan, Plan, Positions, Request, Response, Sampling, Sharing, Site,
+};
 use veval::run::{Prepared, PreparedTask, RunOptions, Silent, encode, run_checkpoint};
 use veval::suite::{DefinitionFile, TaskData, build_items, read_suite};
 use veval::text::Tokenizer;
@@ -102,6 +105,46 @@ fn interventions_ride_on_scores_and_generations() {
     };
     let steered = ask(&model, vec![ask_for(vec![]), ask_for(edit(EditOp::Scale(0.0)).to_vec())]);
     assert_ne!(steered[0], steered[1]);
+}
+
+/// Gradients ride on requests as well: they foretell what a small intervention does, and know the loss that is scored.
+#[test]
+fn gradients_foretell_what_small_interventions_do() {
+    let plain = model();
+    let tokens = plain.tokenizer().encode("the home of Arlo is Dale . the trade of Bena is").unwrap();
+    let span = GradSpan { start: 4, end: tokens.len() };
+    let site = Site::Block(1, BlockSite::ResidMid);
+    let grad = |at: GradAt| Request::plain(tokens.clone(), Ask::Grad { span, at });
+    let recording = Local::open(&example(), Tape::new(cpu(2).unwrap()), &LocalOptions::default()).unwrap();
+    let recording = recording.with_gradients();
+    let score = Request::score(tokens.clone(), span.start);
+    let answers = ask(&recording, vec![grad(GradAt::Sites(vec![site])), score.clone(), grad(GradAt::Parameters)]);
+    let Response::Grad { loss, gradients } = &answers[0] else { panic!("{answers:?}") };
+    let Response::Grad { loss: again, gradients: by_parameter } = &answers[2] else { panic!("{answers:?}") };
+    let nll = |response: &Response| match response {
+        Response::Score(scored) => -scored.iter().map(|token| f64::from(token.log_prob)).sum::<f64>(),
+        other => panic!("{other:?}"),
+    };
+    assert!((loss - nll(&answers[1])).abs() < 1e-4 && loss == again, "{loss} {again} {}", nll(&answers[1]));
+    assert_eq!(by_parameter.len(), recording.decoder().leaves().parameters().len());
+    let gradient = &gradients[&site.to_string()];
+    let direction: Vec<f32> = (0..64).map(|at| ((at * 37 + 11) % 101) as f32 / 5e3 - 0.01).collect();
+    let foretold: f64 = gradient
+        .values
+        .chunks(64)
+        .flat_map(|row| row.iter().zip(&direction))
+        .map(|(a, b)| f64::from(*a) * f64::from(*b))
+        .sum();
+    let steered = |sign: f32| {
+        let op = EditOp::Add(direction.iter().map(|value| sign * value).collect());
+        let edited = score.clone().with_edits([Edit { site, positions: Positions::All, head: None, op }]);
+        nll(&ask(&plain, vec![edited])[0])
+    };
+    let found = (steered(1.0) - steered(-1.0)) / 2.0;
+    assert!(found.abs() > 1e-3 && (found - foretold).abs() < 2e-2 * found.abs(), "{found} for {foretold}");
+    // A model that was not loaded for it says so.
+    let error = plain.execute(&Plan::new(vec![grad(GradAt::Parameters)], Sharing::Prefixes), &mut |_| Ok(()));
+    assert!(error.unwrap_err().to_string().contains("loaded for gradients"));
 }
 
 /// `Logits` and `Score` see one distribution.

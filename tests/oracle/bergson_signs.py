@@ -1,8 +1,9 @@
 """The random signs of Bergson 2, and the rows that it makes with them.
 
     python bergson_signs.py record [--out FILE]      matrices by Bergson 2.5.1 (its own names and scales)
-    python bergson_signs.py check PROGRAM            has the program collect a store with `--signs bergson2` and
-                                                     compares every row with Bergson's own collector on the same tokens
+    python bergson_signs.py check PROGRAM            has the program collect stores with `--signs bergson2` and
+                                                     compares every row with Bergson's own collector on the same tokens:
+                                                     of items and of tokens, of modules and of everything at once
 
 Bergson's 0.x and 1.x drew others (`projection_version` 1); `src/feedback/rademacher.rs` holds vectors of those.
 """
@@ -51,21 +52,39 @@ def record(out):
 # ---------------------------------------------------------------- check
 
 
+# Name, numbers, target, rows of tokens, items. With 2^15 numbers Bergson cuts a matrix into blocks of 2^27 / 2^15 columns,
+# fewer than a module has.
+MODES = [
+    ("modules", DIM, "per_module", False, ITEMS),
+    ("tokens", DIM, "per_module", True, 3),
+    ("everything", 64, "global", False, ITEMS),
+    ("everything in blocks", 1 << 15, "global", False, 2),
+    ("tokens of everything", 64, "global", True, 2),
+]
+
+
 def check(program):
-    with tempfile.TemporaryDirectory() as folder:
-        store = Path(folder) / "store"
-        how = ["--limit", ITEMS, "--proj-dim", DIM, "--dtype", "f32", "--signs", "bergson2"]
-        veval(program, "collect", *how, "--out", store)
-        compare(store, Path(folder) / "bergson")
+    for mode in MODES:
+        name, dim, target, per_token, items = mode
+        with tempfile.TemporaryDirectory() as folder:
+            store = Path(folder) / "store"
+            how = ["--limit", items, "--proj-dim", dim, "--dtype", "f32", "--signs", "bergson2"]
+            how += ["--project", target.replace("_", "-"), *(["--per-token"] if per_token else [])]
+            veval(program, "collect", *how, "--out", store)
+            compare(store, Path(folder) / "bergson", mode)
 
 
-def compare(store, run):
+def compare(store, run, mode):
     """Rows of the store against Bergson's collector, module by module."""
+    name, dim, target, per_token, _ = mode
     from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM
 
     index = json.loads((store / "index.json").read_text())
-    assert index["projection"] == {"kind": "rademacher", "dim": DIM, "scale": "jl", "signs": "philox"}, index["projection"]
+    kind = "global" if target == "global" else "rademacher"
+    wanted = {"kind": kind, "dim": dim, "scale": "jl", "signs": "philox"}
+    assert index["projection"].items() >= wanted.items(), index["projection"]
+    assert index["per_token"] == per_token
     shards = [load_file(store / shard["file"]) for shard in index["shards"]]
     rows = torch.cat([shard["grads"] for shard in shards])
     items = [json.loads(line) for line in (store / "items.jsonl").read_text().splitlines()]
@@ -74,27 +93,31 @@ def compare(store, run):
     assert [len(own) for own in tokens] == [item["tokens"] for item in items]
     labels = [[-100] * item["start"] + own[item["start"] :] for own, item in zip(tokens, items)]
     model = AutoModelForCausalLM.from_pretrained(CHECKPOINT, dtype=torch.float32, attn_implementation="eager")
-    theirs, worst = bergsons_rows(model, tokens, labels, run), 0.0
+    theirs, worst = bergsons_rows(model, tokens, labels, run, mode), 0.0
     for module in index["modules"]:
-        own, other = rows[:, module["start"] : module["end"]], theirs[module["name"]]
+        own, other = rows[:, module["start"] : module["end"]], torch.as_tensor(theirs[module["name"]])
+        assert own.shape == other.shape, (own.shape, other.shape)
         off = ((own - other).abs().amax() / other.abs().amax()).item()
         assert off < 1e-3, (module["name"], off)
         worst = max(worst, off)
     assert len(index["modules"]) == len(theirs)
-    print(f"Bergson's collector: {len(rows)} rows of {len(theirs)} modules, largest difference {worst:.0e} of a maximum")
+    print(f"Bergson's collector, {name}: {len(rows)} rows of {len(theirs)} modules, largest difference {worst:.0e} of a maximum")
 
 
-def bergsons_rows(model, tokens, labels, run):
+def bergsons_rows(model, tokens, labels, run, mode):
     from bergson.collector.collector import CollectorComputer
     from bergson.collector.in_memory_collector import InMemoryCollector
     from bergson.config import IndexConfig
     from bergson.gradients import GradientProcessor
     from datasets import Dataset
 
-    config = IndexConfig(run_path=str(run), loss_reduction="sum", projection_dim=DIM)
+    _, dim, target, per_token, _ = mode
+    config = IndexConfig(
+        run_path=str(run), loss_reduction="sum", projection_dim=dim, projection_target=target, attribute_tokens=per_token
+    )
     Path(config.partial_run_path).mkdir(parents=True)
     data = Dataset.from_dict({"input_ids": tokens, "labels": labels})
-    processor = GradientProcessor(projection_dim=DIM, projection_scale="jl")
+    processor = GradientProcessor(projection_dim=dim, projection_scale="jl", projection_target=target)
     collector = InMemoryCollector(model=model.base_model, data=data, cfg=config, processor=processor)
     CollectorComputer(model=model, data=data, collector=collector, cfg=config).run_with_collector_hooks()
     return collector.gradients

@@ -7,7 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::{Cost, Format, Threads};
 use crate::feedback::store::{Element, ExportTo};
-use crate::feedback::{Parameters, Scale, Signs};
+use crate::feedback::{Parameters, ProjectionTarget, Scale, Signs};
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct GradArguments {
@@ -23,6 +23,10 @@ pub(in crate::cli) enum Grads {
     Set(GradSetArguments),
     /// The rows of a store that are most like some gradients
     Query(GradQueryArguments),
+    /// Sum up which directions the rows of a store share
+    Autocorrelation(GradAutocorrelationArguments),
+    /// Write a store again, with shared directions taken out of its rows
+    Whiten(GradWhitenArguments),
     /// Write a store in the files of another tool
     Export(GradExportArguments),
 }
@@ -31,7 +35,10 @@ pub(in crate::cli) enum Grads {
 #[command(after_long_help = "\
 The loss of an item is the negative log-likelihood of its right answer behind its context: the first right choice, the
 target, the first written answer, the whole of a text. The gradient of each linear map is projected on both sides by
-random signs that are Bergson's, to the bit. A row does not depend on the batch that it was computed in, so a store that
+random signs that are Bergson's, to the bit; with --also embeddings a table of tokens counts as one, and the head; with
+--also vectors gains and biases have N numbers each. With --project global a row has N numbers in all: each gradient as one
+long vector, times a matrix of its own, summed over modules (a thousand times the work, for N of thousands). With
+--per-token an item has a row for each of its tokens but the last; they add up to its row. A row does not depend on the batch that it was computed in, so a store that
 was interrupted goes on where it stopped: run the same command again.
 
 DIR/index.json says what the rows are, DIR/items.jsonl of which items, DIR/grads-*.safetensors holds them.
@@ -40,16 +47,27 @@ Examples:
   veval grad collect suites/core.toml ckpts/step1000 --data-dir data --task gsm8k --out grads/gsm8k
   veval grad collect corpus.jsonl.gz ckpts/step1000 --proj-dim 16 --out grads/corpus
   veval grad collect corpus.jsonl.gz ckpts/step1000 --moments ckpts/step1000/optimizer.pt --out grads/adam
-  veval grad collect my.toml ckpts/step1000 --params 'last:2' --proj-dim 8 --out grads/last")]
+  veval grad collect my.toml ckpts/step1000 --params 'last:2' --proj-dim 8 --out grads/last
+  veval grad collect corpus.jsonl.gz ckpts/step1000 --also embeddings,vectors --per-token --limit 100 --out grads/tokens
+  veval grad collect corpus.jsonl.gz ckpts/step1000 --project global --proj-dim 512 --out grads/global")]
 pub(in crate::cli) struct GradCollectArguments {
     #[command(flatten)]
     pub of: GradItems,
     /// The store
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Numbers of each side: a linear map takes N x N
-    #[arg(long, value_name = "N", default_value_t = 16, value_parser = projection)]
-    pub proj_dim: usize,
+    /// Numbers of each side: a linear map takes N x N; with --project global, numbers of a row [default: 16, global 512]
+    #[arg(long, value_name = "N", value_parser = dim)]
+    pub proj_dim: Option<usize>,
+    /// What is projected: each module by itself, or all together
+    #[arg(long, value_enum, default_value_t = ProjectName::PerModule)]
+    pub project: ProjectName,
+    /// Which wanted parameters have columns, besides linear maps inside the blocks
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "KIND")]
+    pub also: Vec<AlsoName>,
+    /// A row for each token in place of one for each item
+    #[arg(long)]
+    pub per_token: bool,
     /// An optimizer's moments: a gradient is what it would make of it. `moments.safetensors`, or an `optimizer.pt` of
     /// Adam, AdamW or Adafactor
     #[arg(long, value_name = "FILE")]
@@ -75,7 +93,7 @@ pub(in crate::cli) struct GradItems {
     #[arg(value_name = "CKPT")]
     pub checkpoint: PathBuf,
     /// Whose gradients: all, last:N blocks, or names with *, separated by commas; projections are of linear maps inside
-    /// blocks
+    /// blocks, if no others are asked for
     #[arg(long = "params", value_name = "WHICH", default_value = "all")]
     pub parameters: Parameters,
     /// The mean over an answer's tokens in place of their sum
@@ -146,6 +164,101 @@ pub(super) fn projection(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(count) if (1..=1024).contains(&count) => Ok(count),
         _ => Err("expected a number from 1 to 1024".to_owned()),
+    }
+}
+
+/// Numbers of a side, or of a row.
+fn dim(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count) if (1..=1 << 16).contains(&count) => Ok(count),
+        _ => Err("expected a number from 1 to 65536".to_owned()),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum ProjectName {
+    /// Each linear map on both sides, to N x N
+    PerModule,
+    /// All gradients together, to N
+    Global,
+}
+
+impl From<ProjectName> for ProjectionTarget {
+    fn from(name: ProjectName) -> Self {
+        match name {
+            ProjectName::PerModule => Self::PerModule,
+            ProjectName::Global => Self::Global,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum AlsoName {
+    /// Tables of tokens and positions, and the head
+    Embeddings,
+    /// Gains of norms, and biases
+    Vectors,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+R of a module is the mean of x x^T over the rows' columns x of that module. The file holds sums and counts
+(MODULE.gram, MODULE.count), so that `veval grad whiten` can damp them as it likes.
+
+Example:
+  veval grad autocorrelation grads/corpus --out corpus.precond.safetensors")]
+pub(in crate::cli) struct GradAutocorrelationArguments {
+    /// The store
+    pub store: PathBuf,
+    /// The file to be written, which must not exist
+    #[arg(long, value_name = "FILE")]
+    pub out: PathBuf,
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_long_help = "\
+Each module's columns are multiplied with R^-1/2, damped by a share of its mean eigenvalue. The inner product of two
+whitened rows is x R^-1 y; `veval grad query --cosine` between them is TrackStar's score (Chang et al. 2024). With --queries R is a
+mixture of both; without --share the share of the queries is TrackStar's, by their spectra at the RANK-th eigenvalue. Whiten the
+queries' store by the same files. A store that was interrupted goes on where it stopped.
+
+Example:
+  veval grad whiten grads/corpus --by corpus.precond.safetensors --queries gsm8k.precond.safetensors --out grads/corpus-white")]
+pub(in crate::cli) struct GradWhitenArguments {
+    /// The store
+    pub store: PathBuf,
+    /// Autocorrelation of the rows that are searched
+    #[arg(long, value_name = "FILE")]
+    pub by: PathBuf,
+    /// Autocorrelation of the queries
+    #[arg(long, value_name = "FILE")]
+    pub queries: Option<PathBuf>,
+    /// Share of the queries' in R [default: TrackStar's]
+    #[arg(long, value_name = "SHARE", requires = "queries", value_parser = share)]
+    pub share: Option<f64>,
+    /// Of TrackStar's share: which of all modules' eigenvalues
+    #[arg(long, value_name = "RANK", default_value_t = 1000, requires = "queries", conflicts_with = "share")]
+    pub rank: usize,
+    /// Share of the mean eigenvalue that is added to each
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1, value_parser = share)]
+    pub damping: f64,
+    /// The new store
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// No progress on standard error
+    #[arg(long, short)]
+    pub quiet: bool,
+    #[command(flatten)]
+    pub threads: Threads,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("expected a number from 0 to 1".to_owned()),
     }
 }
 

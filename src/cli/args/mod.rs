@@ -16,8 +16,8 @@ pub(in crate::cli) use feedback::{
 };
 pub(in crate::cli) use geometry::{ArrayFile, FeedbackGeometryArguments};
 pub(in crate::cli) use grad::{
-    GradArguments, GradCollectArguments, GradExportArguments, GradItems, GradQueryArguments, GradSetArguments, Grads,
-    Like, PrecisionName, SetName,
+    AlsoName, GradArguments, GradAutocorrelationArguments, GradCollectArguments, GradExportArguments, GradItems,
+    GradQueryArguments, GradSetArguments, GradWhitenArguments, Grads, Like, PrecisionName, SetName,
 };
 
 pub(in crate::cli) use lab::{LabArguments, LabNewArguments, LabTrainArguments, Labs};

@@ -17,11 +17,11 @@ use crate::feedback::bundle::{
 };
 use crate::feedback::gradset::LEAST_COSINE;
 use crate::feedback::store::{Element, GradRow, GradWriter, Header, Normalizer};
-use crate::feedback::{Collect, Parameters, Projection, Projector, Scale, Signs, Target, collect};
+use crate::feedback::{Beside, Collect, Parameters, Projection, Projector, Scale, Signs, Target, collect};
 use crate::kernels::cpu::Cpu;
 use crate::kernels::tape::Tape;
 use crate::lm::{LanguageModel, Local};
-use crate::model::{Place, Predicted, Source};
+use crate::model::{Predicted, Source};
 use crate::run::{Selection, prepare};
 use crate::text::Tokenizer;
 use crate::util::files;
@@ -159,17 +159,17 @@ impl Work<'_> {
         chosen: &Chosen,
         names: &BTreeSet<String>,
     ) -> Result<Option<Projected>> {
-        let projection = Projection { dim: self.arguments.proj_dim, scale: Scale::Jl, signs: Signs::Pcg64 };
+        let projection = Projection::per_module(self.arguments.proj_dim, Scale::Jl, Signs::Pcg64);
         let leaves = model.decoder().leaves();
         let is_projected = |(number, source): (usize, &Source)| {
-            names.contains(&source.name) && source.is_linear_map() && matches!(leaves.place(number), Place::Block(_))
+            names.contains(&source.name) && Beside::default().takes(leaves.place(number), source)
         };
         if !leaves.sources().iter().enumerate().any(is_projected) {
             return Ok(None);
         }
         let projector = Projector::new(model.decoder(), |name| names.contains(name), projection)?;
         let items: Vec<Target> = chosen.targets.iter().flat_map(|target| target.feedback.clone()).collect();
-        let header = grad::header(&projector, projection, Element::F16, Normalizer::None, true, model);
+        let header = grad::header(&projector, Element::F16, Normalizer::None, true, model);
         let (mut values, mut losses) = (Vec::new(), Vec::new());
         let memory = model.memory_left();
         let how = Collect { mean: true, batch_tokens: self.arguments.cost.batch_tokens, memory };
@@ -191,7 +191,7 @@ fn write_store(partial: &Path, own: &Projected, items: &[&Target]) -> Result<()>
     let width = own.values.len() / items.len().max(1);
     for (number, ((item, values), loss)) in items.iter().zip(own.values.chunks(width)).zip(&own.losses).enumerate() {
         let n_tokens = (item.tokens.len() - item.start) as i32;
-        writer.append(&[GradRow { id: number as i64, loss: *loss as f32, n_tokens, values }])?;
+        writer.append(&[GradRow { id: number as i64, loss: *loss as f32, n_tokens, position: None, values }])?;
     }
     writer.finish()?;
     Ok(())

@@ -57,6 +57,7 @@ pub fn part_gradients<K: Reverse>(
     memory: usize,
     each: &mut dyn FnMut(usize, &Direction) -> Result<()>,
 ) -> Result<PartGradients> {
+    let _keeping = decoder.kernels().inner().keeping(memory);
     let parts = parts.min(items.len());
     let mut sums: Vec<Direction> = vec![Direction::new(); parts];
     let mut counts = vec![0; parts];

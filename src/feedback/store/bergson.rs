@@ -14,11 +14,14 @@ use super::header::{Layout, Module, ProjectionRecord};
 use super::reader::Part;
 use crate::error::{Error, Result};
 use crate::feedback::{Scale, Signs};
-use crate::util::files;
+use crate::util::{files, npy};
 
 pub(super) const INFO: &str = "info.json";
 pub(super) const GRADIENTS: &str = "gradients.bin";
+pub(super) const OFFSETS: &str = "offsets.npy";
 pub(super) const CONFIG: &str = "processor_config.yaml";
+/// Items without rows.
+const MAX_EMPTY: usize = 1 << 24;
 const MAX_INFO_BYTES: u64 = 64 << 20;
 const MAX_CONFIG_BYTES: u64 = 1 << 20;
 
@@ -39,6 +42,8 @@ const SETTINGS: [(&str, &str, &str); 8] = [
 pub(super) struct Found {
     pub layout: Layout,
     pub part: Part,
+    /// With tokens' rows: where those of each item begin, and where the last ends.
+    pub offsets: Option<Vec<u64>>,
 }
 
 #[derive(Deserialize)]
@@ -78,13 +83,23 @@ pub(super) fn open(folder: &Path) -> Result<Option<Found>> {
             .in_file(&path)
             .help("the file is cut short, or info.json is that of another index"));
     }
-    Ok(Some(Found { layout, part: Part { path, rows: 0..info.num_grads, grads: 0, columns: None } }))
+    let offsets = info.attribute_tokens.then(|| offsets(&folder.join(OFFSETS), info.num_grads)).transpose()?;
+    let part = Part { path, rows: 0..info.num_grads, grads: 0, columns: None };
+    Ok(Some(Found { layout, part, offsets }))
+}
+
+/// Where the rows of each item begin, and where the last ends.
+fn offsets(path: &Path, rows: u64) -> Result<Vec<u64>> {
+    let offsets = npy::read_integers(path, usize::try_from(rows).unwrap_or(usize::MAX).saturating_add(MAX_EMPTY))?;
+    let offsets: Option<Vec<u64>> = offsets.into_iter().map(|offset| u64::try_from(offset).ok()).collect();
+    let whole =
+        |offsets: &Vec<u64>| offsets.first() == Some(&0) && offsets.last() == Some(&rows) && offsets.is_sorted();
+    offsets
+        .filter(whole)
+        .ok_or_else(|| Error::bad(format!("expected ascending offsets from 0 to {rows}, found others")).in_file(path))
 }
 
 fn layout(info: &Info, projection: ProjectionRecord) -> Result<Layout> {
-    if info.attribute_tokens {
-        return Err(Error::bad("expected a row for each item, found one for each token (attribute_tokens)"));
-    }
     let structured = || info.dtype.as_ref()?.formats.first()?.rsplit(')').next();
     let name = info.base_dtype.as_deref().or_else(structured).unwrap_or("none");
     let dtype = match name.trim_start_matches(['<', '|']) {
@@ -161,13 +176,18 @@ pub(super) fn config(projection: &ProjectionRecord) -> String {
         ProjectionRecord::Bergson { settings } => {
             settings.iter().map(|(name, value)| (name.as_str(), value.clone())).collect()
         }
-        ProjectionRecord::Rademacher { dim, scale, signs } => {
+        ProjectionRecord::Rademacher { dim, scale, signs } | ProjectionRecord::Global { dim, scale, signs, .. } => {
+            let is_global = matches!(projection, ProjectionRecord::Global { .. });
             let varying = |name: &str| match name {
                 "projection_dim" => dim.to_string(),
                 "projection_scale" => if *scale == Scale::Jl { "jl" } else { "row_norm" }.to_owned(),
                 _ => if *signs == Signs::Philox { "2" } else { "1" }.to_owned(),
             };
-            let own = |ours: &str, name| if ours.is_empty() { varying(name) } else { ours.to_owned() };
+            let own = |ours: &str, name: &str| match name {
+                "projection_target" if is_global => "global".to_owned(),
+                _ if ours.is_empty() => varying(name),
+                _ => ours.to_owned(),
+            };
             SETTINGS.iter().map(|(name, _, ours)| (*name, own(ours, name))).collect()
         }
     };

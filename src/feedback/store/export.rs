@@ -67,10 +67,19 @@ fn to_bergson(store: &GradStore, folder: &Path) -> Result<Vec<String>> {
     npy::write_file(&folder.join(bergson::GRADIENTS), |file| copy(store, file))?;
     let sizes: Map<String, Value> =
         layout.modules.iter().map(|module| (module.name.clone(), module.columns().len().into())).collect();
+    let offsets = if store.is_per_token() { Some(offsets(store)?) } else { None };
+    let items = offsets.as_ref().map_or(rows, |offsets| offsets.len() as u64 - 1);
     let info = json!({
-        "attribute_tokens": false, "num_items": rows, "num_grads": rows, "grad_sizes": sizes,
+        "attribute_tokens": offsets.is_some(), "num_items": items, "num_grads": rows, "grad_sizes": sizes,
         "base_dtype": layout.dtype.numpy(),
     });
+    if let Some(offsets) = offsets {
+        let path = folder.join(bergson::OFFSETS);
+        let bytes: Vec<u8> = offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect();
+        npy::write(&path, "<i8", &[offsets.len() as u64], |file| {
+            file.write_all(&bytes).map_err(|e| Error::io("write", &path, &e))
+        })?;
+    }
     write_json(&folder.join(bergson::INFO), &info)?;
     files::write_atomic(&folder.join(bergson::CONFIG), bergson::config(&layout.projection).as_bytes())?;
     for name in ["normalizers.pth", "hessians.pth", "hessians_eigen.pth"] {
@@ -81,12 +90,38 @@ fn to_bergson(store: &GradStore, folder: &Path) -> Result<Vec<String>> {
         let note = "normalizers.pth is empty: gradients that Bergson computes for queries are not divided by moments";
         notes.push(note.to_owned());
     }
-    if let ProjectionRecord::Rademacher { signs: Signs::Pcg64, .. } = layout.projection {
+    if store.header().is_some_and(|header| !header.also.is_empty()) {
+        let note = "embeddings or vectors are in the rows: Bergson loads them and computes none for queries";
+        notes.push(note.to_owned());
+    }
+    if store.header().is_some_and(|header| header.whitening.is_some()) {
+        let note = "the rows are whitened, which no file says: queries that Bergson computes are not";
+        notes.push(note.to_owned());
+    }
+    let signs = match layout.projection {
+        ProjectionRecord::Rademacher { signs, .. } | ProjectionRecord::Global { signs, .. } => Some(signs),
+        ProjectionRecord::None | ProjectionRecord::Bergson { .. } => None,
+    };
+    if signs == Some(Signs::Pcg64) {
         let note = "Bergson 2 projects by other random signs: it loads these rows, and only Bergson 0.x and 1.x can \
                     compute queries for them";
         notes.push(note.to_owned());
     }
     Ok(notes)
+}
+
+/// Where the rows of each item begin, and where the last ends.
+fn offsets(store: &GradStore) -> Result<Vec<i64>> {
+    let (mut offsets, mut last) = (Vec::new(), None);
+    for row in 0..store.len() {
+        let id = store.info(row)?.id;
+        if last != Some(id) {
+            offsets.push(row as i64);
+            last = Some(id);
+        }
+    }
+    offsets.push(store.len() as i64);
+    Ok(offsets)
 }
 
 fn to_npy(store: &GradStore, folder: &Path) -> Result<Vec<String>> {
@@ -97,10 +132,14 @@ fn to_npy(store: &GradStore, folder: &Path) -> Result<Vec<String>> {
         columns.extend([("loss.npy", "<f4", Vec::new()), ("norm.npy", "<f4", Vec::new())]);
         columns.push(("n_tokens.npy", "<i4", Vec::new()));
     }
+    if store.header().is_some_and(|header| header.per_token) {
+        columns.push(("position.npy", "<i4", Vec::new()));
+    }
     for row in 0..rows {
         let info = store.info(row)?;
         let item = info.item.iter().flat_map(|item| {
-            [item.loss.to_le_bytes(), item.norm.to_le_bytes(), item.n_tokens.to_le_bytes()].map(Vec::from)
+            let always = [item.loss.to_le_bytes(), item.norm.to_le_bytes(), item.n_tokens.to_le_bytes()];
+            always.into_iter().chain(item.position.map(i32::to_le_bytes)).map(Vec::from)
         });
         let cells = std::iter::once(info.id.to_le_bytes().to_vec()).chain(item);
         columns.iter_mut().zip(cells).for_each(|((_, _, bytes), cell)| bytes.extend(cell));
@@ -132,7 +171,7 @@ fn to_trak(store: &GradStore, folder: &Path) -> Result<Vec<String>> {
     write_json(&folder.join("id_0.json"), &json!({"0": {"is_featurized": 1, "is_finalized": 0}}))?;
     write_json(&folder.join("experiments.json"), &json!({}))?;
     let matrix = match &store.layout().projection {
-        ProjectionRecord::Rademacher { .. } => "rademacher",
+        ProjectionRecord::Rademacher { .. } | ProjectionRecord::Global { .. } => "rademacher",
         ProjectionRecord::None => "identity",
         ProjectionRecord::Bergson { settings } => settings.get("projection_type").map_or("unknown", String::as_str),
     };

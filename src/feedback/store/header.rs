@@ -1,6 +1,6 @@
 //! What the rows of a store are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
@@ -8,16 +8,25 @@ use serde_json::Value;
 
 use super::element::Element;
 use crate::diag::Diagnostic;
-use crate::feedback::{ProjectedModule, Projection, Scale, Signs};
+use crate::feedback::{ProjectedModule, Projection, ProjectionTarget, Scale, Signs};
 
 /// Everything that must be equal for rows to belong into one store.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Header {
     #[serde(flatten)]
     pub layout: Layout,
     pub normalizer: Normalizer,
     pub loss_reduction: Reduction,
+    /// Whether a row is a token's, and an item has many ([`crate::feedback::RowOf::Token`]).
+    #[serde(default)]
+    pub per_token: bool,
     pub sign: Sign,
+    /// Which parameters have columns besides linear maps inside blocks.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub also: Vec<Also>,
+    /// What directions that items share were taken out by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub whitening: Option<WhiteningRecord>,
     /// Fingerprint of weights and configuration.
     pub model: String,
     /// Fingerprint of the tokenizer.
@@ -63,6 +72,16 @@ pub enum ProjectionRecord {
         scale: Scale,
         signs: Signs,
     },
+    /// All modules as one long vector, by signs of each module's own. (`projection_target: global`)
+    Global {
+        /// Of a row.
+        dim: usize,
+        #[serde(with = "ScaleName")]
+        scale: Scale,
+        signs: Signs,
+        /// The modules, whose sum the row is.
+        of: Vec<String>,
+    },
     /// Another way of Bergson's, by its own settings.
     Bergson { settings: BTreeMap<String, String> },
 }
@@ -83,6 +102,41 @@ pub enum Normalizer {
     Adafactor { source_sha256: String },
 }
 
+/// Rows times the damped inverse root of an autocorrelation, module by module.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WhiteningRecord {
+    /// Of the index of the store whose rows they were.
+    pub store_sha256: String,
+    /// Of the file with the sums.
+    pub source_sha256: String,
+    /// Share of the mean eigenvalue that was added to each.
+    pub damping: f64,
+    /// Where the autocorrelation of queries has a share in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queries: Option<QueryShare>,
+}
+
+impl WhiteningRecord {
+    /// How rows were whitened, whosever they were.
+    fn how(&self) -> Self {
+        Self { store_sha256: String::new(), ..self.clone() }
+    }
+}
+
+/// A kind of parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Also {
+    Embeddings,
+    Vectors,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct QueryShare {
+    pub source_sha256: String,
+    pub share: f64,
+}
+
 /// How the losses of an item's tokens became its loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -101,6 +155,9 @@ pub enum Sign {
     Descent,
 }
 
+/// The one module of rows that all modules are in; Bergson's name.
+const GLOBAL: &str = "gradients";
+
 impl Module {
     pub fn columns(&self) -> Range<usize> {
         self.start..self.end
@@ -110,17 +167,27 @@ impl Module {
 impl Layout {
     /// Of rows as [`crate::feedback::Projector`] makes them.
     pub fn projected(modules: &[ProjectedModule], projection: Projection, dtype: Element) -> Self {
-        let Projection { dim, scale, signs } = projection;
-        let width = dim * dim;
-        let module = |(number, module): (usize, &ProjectedModule)| Module {
-            name: module.name.clone(),
-            start: number * width,
-            end: (number + 1) * width,
-            shape: [dim, dim],
-            params: Some(module.out as u64 * module.input as u64),
-        };
-        let record = ProjectionRecord::Rademacher { dim, scale, signs };
-        Self { dtype, modules: modules.iter().enumerate().map(module).collect(), projection: record }
+        let Projection { dim, scale, signs, target } = projection;
+        let params = |module: &ProjectedModule| module.out as u64 * module.input as u64;
+        match target {
+            ProjectionTarget::PerModule => {
+                let mut end = 0;
+                let module = |module: &ProjectedModule| {
+                    let start = end;
+                    end += module.shape[0] * module.shape[1];
+                    let name = module.name.clone();
+                    Module { name, start, end, shape: module.shape, params: Some(params(module)) }
+                };
+                let modules = modules.iter().map(module).collect();
+                Self { dtype, modules, projection: ProjectionRecord::Rademacher { dim, scale, signs } }
+            }
+            ProjectionTarget::Global => {
+                let of = modules.iter().map(|module| module.name.clone()).collect();
+                let params = Some(modules.iter().map(params).sum());
+                let all = Module { name: GLOBAL.to_owned(), start: 0, end: dim, shape: [1, dim], params };
+                Self { dtype, modules: vec![all], projection: ProjectionRecord::Global { dim, scale, signs, of } }
+            }
+        }
     }
 
     /// Numbers of a row.
@@ -180,6 +247,31 @@ impl Layout {
 }
 
 impl Header {
+    /// What keeps inner products between rows of two stores from meaning something. Normalizers and reductions may differ, as
+    /// they do in LESS, and a row may be a token's.
+    pub fn incomparable(&self, other: &Self) -> Vec<Diagnostic> {
+        let text = |whitening: &Option<WhiteningRecord>| match whitening {
+            None => "none".to_owned(),
+            Some(own) => serde_json::to_string(&own.how()).unwrap_or_default(),
+        };
+        let pairs = [
+            ("model", self.model.clone(), other.model.clone()),
+            ("tokenizer", self.tokenizer.clone(), other.tokenizer.clone()),
+            ("sign", format!("{:?}", self.sign), format!("{:?}", other.sign)),
+            ("whitening", text(&self.whitening), text(&other.whitening)),
+        ];
+        let differing = pairs.into_iter().filter(|(_, mine, theirs)| mine != theirs);
+        let told = differing
+            .map(|(name, mine, theirs)| Diagnostic::new(format!("expected {name} {mine}, found {theirs}")).at(name));
+        self.layout.differences(&other.layout).into_iter().chain(told).collect()
+    }
+
+    /// What keeps rows from having been made in the same way, whatever their element type.
+    pub fn made_otherwise(&self, other: &Self) -> Vec<Diagnostic> {
+        let layout = Layout { dtype: self.layout.dtype, ..other.layout.clone() };
+        self.differences(&Self { layout, ..other.clone() })
+    }
+
     /// What differs, field by field.
     pub(super) fn differences(&self, other: &Self) -> Vec<Diagnostic> {
         let fields = |header: &Self| match serde_json::to_value(header) {
@@ -192,8 +284,10 @@ impl Header {
             _ => serde_json::Map::new(),
         };
         let (mine, theirs) = (fields(self), fields(other));
-        let scalars = mine.iter().filter_map(|(name, mine)| {
-            let theirs = theirs.get(name).unwrap_or(&Value::Null);
+        // Some say something only where there is something to say.
+        let names: BTreeSet<&String> = mine.keys().chain(theirs.keys()).collect();
+        let scalars = names.into_iter().filter_map(|name| {
+            let [mine, theirs] = [&mine, &theirs].map(|fields| fields.get(name).unwrap_or(&Value::Null));
             (mine != theirs)
                 .then(|| Diagnostic::new(format!("expected {name} {mine}, found {theirs}")).at(name.clone()))
         });

@@ -20,13 +20,12 @@ pub(super) struct Index {
     pub dim: usize,
     #[serde(flatten)]
     pub header: Header,
-    pub per_token: bool,
     pub shards: Vec<ShardRecord>,
     /// Whether everything that was wanted is there.
     pub complete: bool,
 }
 
-/// A whole shard.
+/// A whole shard. An item's rows are in one shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ShardRecord {
     pub file: String,
@@ -51,7 +50,7 @@ pub(super) fn shard_name(number: usize) -> String {
 impl Index {
     pub fn new(header: Header) -> Self {
         let dim = header.layout.dim();
-        Self { format: FORMAT.to_owned(), rows: 0, dim, header, per_token: false, shards: Vec::new(), complete: false }
+        Self { format: FORMAT.to_owned(), rows: 0, dim, header, shards: Vec::new(), complete: false }
     }
 
     /// Reads and checks an index; `None` where there is none.
@@ -69,17 +68,12 @@ impl Index {
         #[derive(Deserialize)]
         struct Start {
             format: String,
-            #[serde(default)]
-            per_token: bool,
         }
         let bad = |e: serde_json::Error| Error::bad(format!("expected an index of gradients: {e}"));
         let start: Start = serde_json::from_str(text).map_err(bad)?;
         if start.format != FORMAT {
             return Err(Error::bad(format!("expected format {FORMAT}, found {:?}", start.format))
                 .help("a newer veval wrote it, or it is no store of gradients"));
-        }
-        if start.per_token {
-            return Err(Error::bad("expected a row for each item, found one for each token (per_token)"));
         }
         let index: Self = serde_json::from_str(text).map_err(bad)?;
         Error::check(index.problems())?;

@@ -21,6 +21,8 @@ pub struct GradStore {
     /// `None`: an index of Bergson's, which does not say.
     index: Option<Index>,
     parts: Vec<Part>,
+    /// Of an index of Bergson's with tokens' rows: where those of each item begin, and where the last ends.
+    offsets: Option<Vec<u64>>,
 }
 
 /// Consecutive rows in one file.
@@ -50,6 +52,8 @@ pub struct ItemInfo {
     /// Length of the row before it was rounded.
     pub norm: f32,
     pub n_tokens: i32,
+    /// Of a token's row: its place among the item's tokens.
+    pub position: Option<i32>,
 }
 
 impl GradStore {
@@ -60,8 +64,8 @@ impl GradStore {
             return Self::of_index(folder, index);
         }
         if let Some(found) = bergson::open(folder)? {
-            let bergson::Found { layout, part } = found;
-            return Ok(Self { folder: folder.to_path_buf(), layout, index: None, parts: vec![part] });
+            let bergson::Found { layout, part, offsets } = found;
+            return Ok(Self { folder: folder.to_path_buf(), layout, index: None, parts: vec![part], offsets });
         }
         Err(Error::bad("expected index.json of a store of gradients, or Bergson's info.json, found neither")
             .in_file(folder))
@@ -81,7 +85,7 @@ impl GradStore {
         }
         Error::check(problems)?;
         let layout = index.header.layout.clone();
-        Ok(Self { folder: folder.to_path_buf(), layout, index: Some(index), parts })
+        Ok(Self { folder: folder.to_path_buf(), layout, index: Some(index), parts, offsets: None })
     }
 
     pub fn folder(&self) -> &Path {
@@ -95,6 +99,11 @@ impl GradStore {
     /// Of which checkpoint the rows are. `None` for an index of Bergson's, which does not say.
     pub fn header(&self) -> Option<&Header> {
         self.index.as_ref().map(|index| &index.header)
+    }
+
+    /// Whether a row is a token's.
+    pub fn is_per_token(&self) -> bool {
+        self.offsets.is_some() || self.header().is_some_and(|header| header.per_token)
     }
 
     /// Whether its writer finished.
@@ -132,17 +141,18 @@ impl GradStore {
     /// Whether rows of another store may be multiplied with these: same modules, projection, checkpoint and sign.
     /// Normalizers and reductions may differ, as they do in LESS.
     pub fn comparable(&self, other: &Self) -> Result<()> {
-        let mut problems = self.layout.differences(&other.layout);
-        if let (Some(mine), Some(theirs)) = (self.header(), other.header()) {
-            let pairs = [
-                ("model", mine.model.clone(), theirs.model.clone()),
-                ("tokenizer", mine.tokenizer.clone(), theirs.tokenizer.clone()),
-                ("sign", format!("{:?}", mine.sign), format!("{:?}", theirs.sign)),
-            ];
-            for (name, mine, theirs) in pairs.into_iter().filter(|(_, mine, theirs)| mine != theirs) {
-                problems.push(Diagnostic::new(format!("expected {name} {mine}, found {theirs}")).at(name));
+        let white = |store: &Self| store.header().is_some_and(|header| header.whitening.is_some());
+        let problems = match (self.header(), other.header()) {
+            (Some(mine), Some(theirs)) => mine.incomparable(theirs),
+            // An index of Bergson's does not say; its rows are as they were.
+            _ if white(self) != white(other) => {
+                vec![
+                    Diagnostic::new("expected rows that are both whitened or both not, found one of each")
+                        .at("whitening"),
+                ]
             }
-        }
+            _ => self.layout.differences(&other.layout),
+        };
         Error::check(problems).map_err(|error| error.in_file(&other.folder))
     }
 
@@ -186,7 +196,10 @@ impl GradStore {
             let message = format!("expected a row below {}, found {row}", self.len());
             return Err(Error::bad(message).in_file(&self.folder));
         };
-        let Some(columns) = &part.columns else { return Ok(RowInfo { row, id: row as i64, item: None }) };
+        let Some(columns) = &part.columns else {
+            let item = |offsets: &Vec<u64>| offsets.partition_point(|&first| first <= row).saturating_sub(1) as u64;
+            return Ok(RowInfo { row, id: self.offsets.as_ref().map_or(row, item) as i64, item: None });
+        };
         let file = File::open(&part.path).map_err(|e| Error::io("open", &part.path, &e))?;
         let at = row - part.rows.start;
         let read = || -> std::io::Result<RowInfo> {
@@ -200,6 +213,7 @@ impl GradStore {
                 loss: f32::from_le_bytes(four(columns.losses)?),
                 norm: f32::from_le_bytes(four(columns.norms)?),
                 n_tokens: i32::from_le_bytes(four(columns.n_tokens)?),
+                position: columns.positions.map(four).transpose()?.map(i32::from_le_bytes),
             };
             Ok(RowInfo { row, id: i64::from_le_bytes(id), item: Some(item) })
         };

@@ -25,6 +25,8 @@ pub(super) struct Rows {
     pub losses: Vec<f32>,
     pub norms: Vec<f32>,
     pub n_tokens: Vec<i32>,
+    /// Of a row of a token: its place among the item's tokens. Else empty.
+    pub positions: Vec<i32>,
     pub saturated: u64,
 }
 
@@ -36,6 +38,8 @@ pub(super) struct Places {
     pub losses: u64,
     pub norms: u64,
     pub n_tokens: u64,
+    /// In a store of tokens' rows.
+    pub positions: Option<u64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -49,10 +53,24 @@ struct Tensor {
 const COLUMNS: [(&str, &str, u64); 4] =
     [("row_id", "I64", 8), ("loss", "F32", 4), ("norm", "F32", 4), ("n_tokens", "I32", 4)];
 const GRADS: &str = "grads";
+/// In a store of tokens' rows, before the other columns: where the rows of each item begin, and where the last ends.
+const OFFSETS: &str = "offsets";
+/// Likewise, behind them.
+const POSITION: &str = "position";
 
 impl Rows {
     pub fn len(&self) -> usize {
         self.ids.len()
+    }
+
+    /// Where the rows of each item begin, and where the last ends.
+    fn offsets(&self) -> Vec<i64> {
+        let mut end = 0;
+        let ends = self.ids.chunk_by(|a, b| a == b).map(|own| {
+            end += own.len() as i64;
+            end
+        });
+        std::iter::once(0).chain(ends).collect()
     }
 
     /// The whole file. `first`: the number of the first row.
@@ -65,8 +83,15 @@ impl Rows {
             end += bytes;
             tensors.insert(name.to_owned(), json!(tensor));
         };
+        let offsets = if header.per_token { self.offsets() } else { Vec::new() };
+        if header.per_token {
+            put(OFFSETS, "I64", vec![offsets.len() as u64], 8 * offsets.len() as u64);
+        }
         for (name, dtype, size) in COLUMNS {
             put(name, dtype, vec![rows], rows * size);
+        }
+        if header.per_token {
+            put(POSITION, "I32", vec![rows], 4 * rows);
         }
         let layout = &header.layout;
         put(GRADS, layout.dtype.safetensors(), vec![rows, layout.dim() as u64], self.grads.len() as u64);
@@ -76,10 +101,12 @@ impl Rows {
         let mut file = Vec::with_capacity(8 + text.len() + end as usize);
         file.extend((text.len() as u64).to_le_bytes());
         file.extend(text);
+        file.extend(offsets.iter().flat_map(|offset| offset.to_le_bytes()));
         file.extend(self.ids.iter().flat_map(|id| id.to_le_bytes()));
         file.extend(self.losses.iter().flat_map(|loss| loss.to_le_bytes()));
         file.extend(self.norms.iter().flat_map(|norm| norm.to_le_bytes()));
         file.extend(self.n_tokens.iter().flat_map(|count| count.to_le_bytes()));
+        file.extend(self.positions.iter().flat_map(|position| position.to_le_bytes()));
         file.extend(&self.grads);
         Ok(file)
     }
@@ -141,8 +168,18 @@ pub(super) fn open(path: &Path, header: &Header, rows: u64) -> Result<Places> {
     for (at, (name, dtype, size)) in columns.iter_mut().zip(COLUMNS) {
         *at = place(name, dtype, &[rows], size)?;
     }
+    let positions = if header.per_token { Some(place(POSITION, "I32", &[rows], 4)?) } else { None };
     let shape = [rows, layout.dim() as u64];
     let grads = place(GRADS, layout.dtype.safetensors(), &shape, layout.dtype.size() as u64)?;
     let [ids, losses, norms, n_tokens] = columns;
-    Ok(Places { grads, ids, losses, norms, n_tokens })
+    Ok(Places { grads, ids, losses, norms, n_tokens, positions })
+}
+
+/// The item of the last row.
+pub(super) fn last_id(path: &Path, header: &Header, rows: u64) -> Result<i64> {
+    let at = open(path, header, rows)?.ids + 8 * rows.saturating_sub(1);
+    let mut bytes = [0; 8];
+    let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
+    file.read_exact_at(&mut bytes, at).map_err(|e| Error::io("read", path, &e))?;
+    Ok(i64::from_le_bytes(bytes))
 }

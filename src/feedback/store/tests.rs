@@ -15,12 +15,15 @@ pub(super) fn wild(n: usize, seed: u64) -> Vec<f32> {
 
 /// Two modules of 3 x 3 numbers: an odd row of 18.
 pub(super) fn header(dtype: Element) -> Header {
-    let module = |name: &str| ProjectedModule { name: name.to_owned(), out: 40, input: 30 };
+    let module = |name: &str| ProjectedModule { name: name.to_owned(), out: 40, input: 30, shape: [3, 3] };
     let modules = [module("layers.0.mlp.up_proj"), module("layers.0.mlp.down_proj")];
     Header {
-        layout: Layout::projected(&modules, Projection { dim: 3, scale: Scale::Jl, signs: Signs::Pcg64 }, dtype),
+        layout: Layout::projected(&modules, Projection::per_module(3, Scale::Jl, Signs::Pcg64), dtype),
         normalizer: Normalizer::None,
         loss_reduction: Reduction::Sum,
+        per_token: false,
+        also: Vec::new(),
+        whitening: None,
         sign: Sign::GradientOfLoss,
         model: "blake3:aa".to_owned(),
         tokenizer: "blake3:bb".to_owned(),
@@ -36,6 +39,7 @@ fn append(writer: &mut GradWriter, values: &[f32], from: usize, to: usize) -> Re
         id: row as i64 * 10,
         loss: row as f32 + 0.5,
         n_tokens: row as i32 + 1,
+        position: None,
         values: &values[row * DIM..][..DIM],
     };
     writer.append(&(from..to).map(row).collect::<Vec<_>>())
@@ -214,7 +218,7 @@ fn full_shards_are_written_by_themselves() {
     let mut writer = GradWriter::open(folder.path(), &wide).unwrap();
     let row = vec![0.5; dim];
     // Four rows have 32 MiB.
-    let rows: Vec<_> = (0..5).map(|id| GradRow { id, loss: 1.0, n_tokens: 1, values: &row }).collect();
+    let rows: Vec<_> = (0..5).map(|id| GradRow { id, loss: 1.0, n_tokens: 1, position: None, values: &row }).collect();
     writer.append(&rows).unwrap();
     assert_eq!(writer.rows(), 5);
     drop(writer);
@@ -265,7 +269,7 @@ fn faulty_items_are_named_and_none_is_taken() {
     nan[10] = f32::NAN;
     let mut infinite = good.clone();
     infinite[0] = f32::NEG_INFINITY;
-    let row = |id, loss, values| GradRow { id, loss, n_tokens: 3, values };
+    let row = |id, loss, values| GradRow { id, loss, n_tokens: 3, position: None, values };
     let rows = [
         row(7, 1.0, &good),
         row(8, 1.0, &nan),
@@ -304,7 +308,7 @@ fn edit(path: &Path, from: &str, to: &str) {
 fn hostile_indexes_are_refused_in_words() {
     let cases = [
         ("veval.grads/1", "veval.grads/2", "expected format veval.grads/1, found \"veval.grads/2\""),
-        ("\"per_token\": false", "\"per_token\": true", "found one for each token"),
+        ("\"per_token\": false", "\"per_token\": true", "expected the tensor position, found none"),
         ("\"rows\": 5", "\"rows\": 6", "rows: expected 5, found 6"),
         ("\"dim\": 18", "\"dim\": 17", "dim: expected 18, found 17"),
         ("\"end\": 9", "\"end\": 10", "module layers.0.mlp.up_proj: expected columns from 0 of shape 3 x 3"),

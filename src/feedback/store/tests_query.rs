@@ -222,7 +222,7 @@ fn old_and_foreign_indexes_are_read() {
         (
             "info.json",
             "{\"attribute_tokens\": true, \"num_grads\": 2, \"grad_sizes\": {\"a\": 5}, \"base_dtype\": \"<f2\"}",
-            "one for each token",
+            "offsets.npy: failed to open",
         ),
         ("processor_config.yaml", "projection_dim: 2\n  nested: 3\n", "line 2: expected a setting"),
     ];

@@ -15,7 +15,7 @@ const SHARD_BYTES: usize = 32 << 20;
 /// So many faulty rows are told.
 const MAX_TOLD: usize = 20;
 
-/// One item's row.
+/// One row of an item, which has one, or one for each of its tokens.
 #[derive(Debug, Clone, Copy)]
 pub struct GradRow<'a> {
     /// The item's number, by which a reader finds it again.
@@ -23,6 +23,8 @@ pub struct GradRow<'a> {
     pub loss: f32,
     /// Tokens that the loss is about.
     pub n_tokens: i32,
+    /// In a store of tokens' rows: the token's place among the item's.
+    pub position: Option<i32>,
     /// `[dim]`
     pub values: &'a [f32],
 }
@@ -32,8 +34,10 @@ pub struct GradWriter {
     folder: PathBuf,
     index: Index,
     pending: Rows,
-    /// Rows of a full shard.
+    /// Rows of a full shard; an item's rows stay together.
     shard_rows: usize,
+    /// The last item that has rows.
+    last: Option<i64>,
     /// Held until the writer goes.
     _lock: File,
 }
@@ -63,15 +67,25 @@ impl GradWriter {
         };
         sweep(folder, index.shards.len())?;
         let shard_rows = (SHARD_BYTES / header.layout.row_bytes()).max(1);
-        Ok(Self { folder: folder.to_path_buf(), index, pending: Rows::default(), shard_rows, _lock: lock })
+        let last = match index.shards.last() {
+            Some(record) => Some(shard::last_id(&folder.join(&record.file), &index.header, record.rows)?),
+            None => None,
+        };
+        Ok(Self { folder: folder.to_path_buf(), index, pending: Rows::default(), shard_rows, last, _lock: lock })
     }
 
-    /// Rows so far, with those that are still in memory. After [`Self::open`]: where to go on.
+    /// The last item that has rows, with those that are still in memory. After [`Self::open`]: behind which to go on.
+    pub fn last_item(&self) -> Option<i64> {
+        self.last
+    }
+
+    /// Rows so far, with those that are still in memory.
     pub fn rows(&self) -> u64 {
         self.index.rows + self.pending.len() as u64
     }
 
-    /// Takes rows over, and writes full shards. Rows that do not fill one are written by [`Self::flush`].
+    /// Takes all rows of some items over, and writes full shards. Rows that do not fill one are written by
+    /// [`Self::flush`].
     ///
     /// # Errors
     /// Rows of another width, and losses or gradients that are no numbers, by item; then none of them is taken.
@@ -79,15 +93,17 @@ impl GradWriter {
         let problems: Vec<Diagnostic> = rows.iter().filter_map(|row| self.problem(row)).take(MAX_TOLD).collect();
         Error::check(problems)?;
         for row in rows {
-            let Rows { grads, ids, losses, norms, n_tokens, saturated } = &mut self.pending;
+            if self.pending.len() >= self.shard_rows && self.last != Some(row.id) {
+                self.flush()?;
+            }
+            self.last = Some(row.id);
+            let Rows { grads, ids, losses, norms, n_tokens, positions, saturated } = &mut self.pending;
             *saturated += self.index.header.layout.dtype.encode(row.values, grads);
             ids.push(row.id);
             losses.push(row.loss);
             norms.push(row.values.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt() as f32);
             n_tokens.push(row.n_tokens);
-            if self.pending.len() == self.shard_rows {
-                self.flush()?;
-            }
+            positions.extend(row.position);
         }
         Ok(())
     }
@@ -98,6 +114,8 @@ impl GradWriter {
             format!("expected a gradient of {} numbers, found {}", layout.dim(), row.values.len())
         } else if !row.loss.is_finite() {
             format!("expected a finite loss, found {}", row.loss)
+        } else if row.position.is_some() != self.index.header.per_token {
+            "expected a position in stores of tokens' rows, and there alone".to_owned()
         } else if row.n_tokens < 0 {
             format!("expected a number of tokens, found {}", row.n_tokens)
         } else {

@@ -10,7 +10,7 @@ use crate::feedback::Direction;
 use crate::kernels::Kernels;
 use crate::kernels::cpu::Cpu;
 use crate::lab::train::Parameters;
-use crate::model::{Blueprint, Cache, Decoder, LOGIT_ROWS, Sequence, Taps};
+use crate::model::{Blueprint, Cache, Decoder, Sequence, Taps};
 
 /// How far weights are moved, as a part of their own norm, over the parameters that the direction has. Rounding of logits
 /// counts for less with a longer step, curvature for more with its square. Over the 59 smooth ones of the checkpoints in
@@ -197,7 +197,7 @@ fn each_run(
             .collect();
         let hidden = decoder.forward_all(&mut sequences, &mut Taps::none(decoder.kernels()))?;
         let all: Vec<usize> = (0..batch.iter().map(Window::predicted).sum()).collect();
-        for chunk in all.chunks(LOGIT_ROWS) {
+        for chunk in all.chunks(decoder.logit_rows()) {
             take(done + chunk[0], &decoder.logits(&hidden, chunk)?)?;
         }
         done += all.len();

@@ -35,10 +35,17 @@ pub(super) fn attention(
     let (heads, kv_heads, width) = (q.shape[1], k.shape[1], q.shape[2]);
     assert!(heads.is_multiple_of(kv_heads), "each key/value head has as many query heads");
     assert!(branches.windows(2).all(|pair| pair[0].end <= pair[1].start), "branches have rows of their own");
-    let zeros = |x: &Array| Array::build(x.shape.clone(), |out| out.fill(0.0));
-    let (mut dq, mut dk, mut dv) = (zeros(q), zeros(k), zeros(v));
-    // Of keys and of values, as if every head had its own.
-    let (mut key_parts, mut value_parts) = (zeros(q), zeros(q));
+    // Branches write all their rows; others have no gradient.
+    let all = branches.iter().map(Range::len).sum::<usize>() == q.shape[0];
+    let empty = || {
+        Array::build(q.shape.clone(), |out| {
+            if !all {
+                out.fill(0.0);
+            }
+        })
+    };
+    // The last two: of keys and of values, as if every head had its own.
+    let (mut dq, mut key_parts, mut value_parts) = (empty(), empty(), empty());
     {
         let output = |x: &mut Array| x.values_mut().map_or_else(|| Output::new(&mut []), Output::new);
         let (dq, key_parts, value_parts) = (output(&mut dq), output(&mut key_parts), output(&mut value_parts));
@@ -49,19 +56,33 @@ pub(super) fn attention(
             let one = Head { pool, isa, width, scoring, key: &key, value: &value };
             let [mut dquery, mut dkey, mut dvalue] = [(); 3].map(|()| vec![0f32; branch.len() * width]);
             one.reverse(&gather(q, branch, head), &gather(dz, branch, head), &mut dquery, &mut dkey, &mut dvalue);
-            for (out, rows) in [(&dq, &dquery), (&key_parts, &dkey), (&value_parts, &dvalue)] {
-                scatter(out, rows, branch, (head, heads), width);
+            let count = branch.len();
+            let by_row = |columns: &[f32]| -> Vec<f32> {
+                (0..count * width).map(|at| columns[at % width * count + at / width]).collect()
+            };
+            for (out, rows) in [(&dq, dquery), (&key_parts, by_row(&dkey)), (&value_parts, by_row(&dvalue))] {
+                scatter(out, &rows, branch, (head, heads), width);
             }
         });
     }
-    for (sums, parts) in [(&mut dk, &key_parts), (&mut dv, &value_parts)] {
-        let Some(sums) = sums.values_mut() else { continue };
-        let groups = sums.chunks_exact_mut(width).zip(parts.values().chunks_exact(heads / kv_heads * width));
-        for (sum, parts) in groups {
-            parts.chunks_exact(width).for_each(|part| math::add(isa, sum, part));
-        }
-    }
-    [dq, dk, dv]
+    [dq, sum_groups(pool, isa, &key_parts, kv_heads), sum_groups(pool, isa, &value_parts, kv_heads)]
+}
+
+/// `[S, H, h]` to `[S, G, h]`: the sum over the heads of each group, in ascending order.
+fn sum_groups(pool: &Pool, isa: Isa, parts: &Array, groups: usize) -> Array {
+    let (rows, heads, width) = (parts.shape[0], parts.shape[1], parts.shape[2]);
+    Array::build(vec![rows, groups, width], |sums| {
+        let sums = Output::new(sums);
+        pool.run(rows, |row| {
+            // SAFETY: each row is one task's.
+            let own = unsafe { sums.part(row * groups * width, groups * width) };
+            let parts = parts.values()[row * heads * width..].chunks_exact(heads / groups * width);
+            for (sum, parts) in own.chunks_exact_mut(width).zip(parts) {
+                sum.fill(0.0);
+                parts.chunks_exact(width).for_each(|part| math::add(isa, sum, part));
+            }
+        });
+    })
 }
 
 /// Rows `[rows, width]` of one head.
@@ -93,7 +114,7 @@ struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// Writes `dq`, adds to `dk` and `dv`: `[rows, width]` each.
+    /// Writes `dq [rows, width]`, adds to `dk` and `dv`, which are `[width, rows]`.
     fn reverse(&self, q: &[f32], dz: &[f32], dq: &mut [f32], dk: &mut [f32], dv: &mut [f32]) {
         let (width, rows) = (self.width, q.len() / self.width);
         for from in (0..rows).step_by(BLOCK) {
@@ -101,7 +122,7 @@ impl Head<'_> {
             let (block, seen) = (from * width..to * width, to * width);
             let (q, dz) = (&q[block.clone()], &dz[block.clone()]);
             let (probabilities, capped) = self.probabilities(q, from, to);
-            self.add_outer(&probabilities, dz, &mut dv[..seen]);
+            self.add_outer(dz, &probabilities, dv, rows);
             let mut dscores = self.against(dz, &self.value[..seen]);
             for (index, (ds, p)) in dscores.chunks_exact_mut(to).zip(probabilities.chunks_exact(to)).enumerate() {
                 slope::softmax(self.isa, ds, p);
@@ -112,7 +133,7 @@ impl Head<'_> {
             }
             let keys = Packed::floats(self.pool, &self.key[..seen], (width, to), (1, width));
             self.times(&dscores, to, &keys, &mut dq[block]);
-            self.add_outer(&dscores, q, &mut dk[..seen]);
+            self.add_outer(q, &dscores, dk, rows);
         }
     }
 
@@ -148,10 +169,13 @@ impl Head<'_> {
         matmul(self.pool, self.isa, rows, &mut [Product { w, y: out }]);
     }
 
-    /// Adds `a^T b`, where `b` has `width` columns and `a` one for each row of `to`.
-    fn add_outer(&self, a: &[f32], b: &[f32], to: &mut [f32]) {
-        let mut sum = Scratch::take(to.len());
-        outer(self.pool, self.isa, (a, to.len() / self.width), (b, self.width), &mut sum);
-        math::add(self.isa, to, &sum);
+    /// Adds `a^T b` to `to`, whose rows are `ld` apart: `a` has `width` columns and `b` as many as are seen.
+    fn add_outer(&self, a: &[f32], b: &[f32], to: &mut [f32], ld: usize) {
+        let seen = b.len() / (a.len() / self.width);
+        let mut sum = Scratch::take(self.width * seen);
+        outer(self.pool, self.isa, (a, self.width), (b, seen), &mut sum);
+        for (to, sum) in to.chunks_mut(ld).zip(sum.chunks_exact(seen)) {
+            math::add(self.isa, &mut to[..seen], sum);
+        }
     }
 }

@@ -88,10 +88,37 @@ impl Cpu {
         });
     }
 
+    /// Fills `values` by `f(index)`, which takes as long as `cost` values do, shared out among the threads.
+    fn each_value(&self, values: &mut [f32], cost: usize, f: impl Fn(usize) -> f32 + Sync) {
+        let count = values.len();
+        let tasks = if count * cost < SHARED_FROM { 1 } else { count.min(4 * self.pool.threads()) };
+        let out = Output::new(values);
+        self.pool.run(tasks, |task| {
+            let (from, to) = (task * count / tasks, (task + 1) * count / tasks);
+            // SAFETY: tasks have different values.
+            let part = unsafe { out.part(from, to - from) };
+            part.iter_mut().zip(from..).for_each(|(value, index)| *value = f(index));
+        });
+    }
+
     /// A changed copy, or `x` itself changed where nobody else holds it.
     fn map_rows(&self, x: Array, f: impl Fn(usize, &mut [f32]) + Sync) -> Array {
         let width = x.width();
-        x.map(|values| self.each_row(values, width, f))
+        match x.unshared() {
+            Ok(mut own) => {
+                if let Some(values) = own.values_mut() {
+                    self.each_row(values, width, f);
+                }
+                own
+            }
+            // Copied row by row, by whoever changes the row.
+            Err(shared) => Array::build(shared.shape.clone(), |out| {
+                self.each_row(out, width, |index, row| {
+                    row.copy_from_slice(&shared.values()[index * width..][..width]);
+                    f(index, row);
+                });
+            }),
+        }
     }
 
     /// `f` of two rows at a time.
@@ -208,9 +235,10 @@ impl Kernels for Cpu {
         let mut shape = x.shape.clone();
         *shape.last_mut().unwrap_or(&mut 0) = 1;
         Ok(Array::build(shape, |out| {
-            for (scale, row) in out.iter_mut().zip(x.values().chunks_exact(width)) {
-                *scale = (math::sum_of_squares(self.isa, row) / width as f32 + eps as f32).sqrt();
-            }
+            self.each_value(out, width, |index| {
+                let row = &x.values()[index * width..][..width];
+                (math::sum_of_squares(self.isa, row) / width as f32 + eps as f32).sqrt()
+            });
         }))
     }
 

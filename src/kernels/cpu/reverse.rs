@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::array::Scratch;
+use super::array::{Keeping, Scratch};
 use super::isa::Isa;
 use super::matmul::{Product, Rows, matmul};
 use super::packed::{PANEL, Packed};
@@ -12,6 +12,12 @@ use crate::error::Result;
 use crate::kernels::{Activation, Reverse, Scoring, Taught};
 
 impl Reverse for Cpu {
+    type Keeping = Keeping;
+
+    fn keeping(&self, bytes: usize) -> Keeping {
+        Keeping::up_to(bytes)
+    }
+
     fn transposed(&self, weight: &Packed) -> Result<Packed> {
         let (n, k) = (weight.n, weight.k);
         let mut wide = Scratch::take(n * k);

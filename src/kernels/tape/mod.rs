@@ -58,6 +58,21 @@ impl<K: Reverse> Node<K> {
     pub fn into_value(self) -> K::Array {
         self.value
     }
+
+    /// Where its gradient belongs, which outlives its value.
+    pub fn place(&self) -> Place {
+        Place(self.id)
+    }
+}
+
+/// A node without its value.
+#[derive(Debug, Clone, Copy)]
+pub struct Place(Option<Id>);
+
+impl Place {
+    fn within(self, record: u64) -> Option<usize> {
+        self.0.filter(|id| id.record == record).map(|id| id.node)
+    }
 }
 
 /// A place in one record.
@@ -206,16 +221,16 @@ impl<K: Reverse> Tape<K> {
     pub fn reverse(
         &self,
         record: &Record<K>,
-        from: Vec<(&Node<K>, K::Array)>,
+        from: Vec<(Place, K::Array)>,
         to: &[&Node<K>],
         receiver: &mut dyn Receiver<K>,
     ) -> Result<Gradients<K>> {
-        let place = |node: &Node<K>| node.id.filter(|id| id.record == record.number).map(|id| id.node);
-        let kept: Vec<Option<usize>> = to.iter().map(|node| place(node)).collect();
+        let kept: Vec<Option<usize>> = to.iter().map(|node| node.place().within(record.number)).collect();
         let mut gradients: Gradients<K> = vec![None; record.nodes];
         let k = &self.inner;
-        for (node, gradient) in from {
-            let place = place(node).ok_or_else(|| Error::internal("a gradient of a value that was not recorded"))?;
+        for (place, gradient) in from {
+            let place = place.within(record.number);
+            let place = place.ok_or_else(|| Error::internal("a gradient of a value that was not recorded"))?;
             add(k, &mut gradients[place], gradient)?;
         }
         for step in record.steps.iter().rev() {

@@ -20,8 +20,8 @@ use crate::ckpt::Config;
 use crate::ctx;
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
-use crate::kernels::Kernels;
 use crate::kernels::cpu::Cpu;
+use crate::kernels::{Kernels, Reverse};
 use crate::lab::corpus::{CorpusDocument, fingerprint, read_corpus};
 use crate::model::Blueprint;
 use crate::text::Tokenizer;
@@ -180,6 +180,7 @@ impl Trainer {
         let clip = self.plan.training.clip.map(Clip::new).transpose()?;
         let optimizer = &self.plan.training.optimizer;
         self.write_if_due(out, &state)?;
+        let _keeping = kernels.keeping(usize::MAX);
         let mut kept_at = ctx::seconds();
         while state.progress.step < self.plan.training.steps {
             let step = state.progress.step + 1;

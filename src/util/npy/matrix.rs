@@ -63,10 +63,7 @@ impl NpyFile {
             return Err(bad("rows one after the other", "columns").help("save it with numpy.ascontiguousarray(array)"));
         }
         let shape = field(&text, "shape").unwrap_or_default();
-        let lengths = shape.trim_start_matches('(').trim_end_matches(')').split(',').map(str::trim);
-        let lengths: Option<Vec<usize>> =
-            lengths.filter(|text| !text.is_empty()).map(|text| text.parse().ok()).collect();
-        let Some(&[rows, width]) = lengths.as_deref() else { return Err(bad("a shape (n, d)", shape)) };
+        let Some(&[rows, width]) = lengths(shape).as_deref() else { return Err(bad("a shape (n, d)", shape)) };
         let wanted = rows.checked_mul(width).and_then(|count| count.checked_mul(element.bytes()));
         if wanted.is_none_or(|wanted| wanted as u64 != size - start) || width == 0 {
             let found = format!("{} bytes", size - start);
@@ -101,6 +98,35 @@ impl NpyFile {
             NpyElement::F64 => buffer.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
         })
     }
+}
+
+/// A list of integers, `<i8`, of at most `most` entries.
+///
+/// # Errors
+/// Other files, elements and shapes; a size that is not the shape's.
+pub fn read_integers(path: &Path, most: usize) -> Result<Vec<i64>> {
+    let file = File::open(path).map_err(|e| Error::io("open", path, &e))?;
+    let io = |e: std::io::Error| Error::io("read", path, &e);
+    let size = file.metadata().map_err(io)?.len();
+    let found = head(&file, size).map_err(io)?;
+    let start = found.and_then(|(start, text)| {
+        let &[count] = lengths(field(&text, "shape")?).as_deref()? else { return None };
+        let is_whole = count <= most && (count as u64).checked_mul(8) == Some(size - start);
+        (field(&text, "descr") == Some("'<i8'") && is_whole).then_some(start)
+    });
+    let Some(start) = start else {
+        let message = format!("expected a list of at most {most} numbers of type '<i8' (.npy), found another file");
+        return Err(Error::bad(message).in_file(path));
+    };
+    let mut bytes = vec![0u8; (size - start) as usize];
+    file.read_exact_at(&mut bytes, start).map_err(io)?;
+    Ok(bytes.as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect())
+}
+
+/// The lengths in a text such as `(2, 3)`.
+fn lengths(shape: &str) -> Option<Vec<usize>> {
+    let lengths = shape.trim_start_matches('(').trim_end_matches(')').split(',').map(str::trim);
+    lengths.filter(|text| !text.is_empty()).map(|text| text.parse().ok()).collect()
 }
 
 /// Where the elements begin, and the text about them; none for another file.

@@ -7,5 +7,5 @@ mod write;
 
 pub use growing::{Element, GrowingArray, read};
 pub use head::head;
-pub use matrix::{NpyElement, NpyFile};
+pub use matrix::{NpyElement, NpyFile, read_integers};
 pub use write::{write, write_file};
