@@ -11,12 +11,16 @@ use crate::ckpt::Dtype;
 /// that could be measured and leave two thirds (576) to a fifth (8192) of its rounding error
 /// (`tests/numeric/rounding.rs`).
 pub(super) const CHUNK: usize = 256;
-/// Longest run of the inner dimension taken at once: a panel of 2048 x 32 is an eighth of L2. A multiple of [`CHUNK`].
+/// Longest run of the inner dimension taken at once: a panel of 2048 x 32 is an eighth to a quarter of L2. A multiple of
+/// [`CHUNK`].
 const INNER: usize = 2048;
 /// Bytes of x in one block of rows: they stay in L2 while the panels pass by.
 const ROWS_BYTES: usize = 1 << 19;
-/// Panels of one task where the inner dimension is longer than [`INNER`]: the block of x in L2 is used this often.
+/// Panels of one task where the inner dimension is longer than [`INNER`], if that leaves tasks enough: the block of x in L2
+/// is used this often.
 const GROUP: usize = 8;
+/// So many tasks for each thread leave none of them waiting for long.
+const TASKS: usize = 4;
 
 /// One matrix and where its product goes: dense, `[m, n]`.
 pub struct Product<'a> {
@@ -53,15 +57,17 @@ pub fn matmul(pool: &Pool, isa: Isa, x: Rows<'_>, products: &mut [Product<'_>]) 
             y.fill(0.0);
         }
     }
-    let groups = groups(products, if k <= INNER { 1 } else { GROUP });
-    if m * k * groups.len() == 0 {
+    if m * k == 0 || products.iter().all(|product| product.w.n == 0) {
         return;
     }
     assert!(ld >= k && values.len() >= (m - 1) * ld + k, "the rows are there");
     let (tall, threads) = (most_rows(isa), pool.threads());
     let side = if m >= 8 * tall * threads { threads } else { 1 };
-    let most = (ROWS_BYTES / (4 * k.min(INNER))).max(8 * tall);
-    let enough = (4 * threads).div_ceil(groups.len()).min(m.div_ceil(tall));
+    let most = (ROWS_BYTES / (4 * run_length(k))).max(8 * tall);
+    let panels: usize = products.iter().map(|product| product.w.n.div_ceil(PANEL)).sum();
+    let size = if k <= INNER { 1 } else { (panels * m.div_ceil(most) / (TASKS * threads)).clamp(1, GROUP) };
+    let groups = groups(products, size);
+    let enough = (TASKS * threads).div_ceil(groups.len()).min(m.div_ceil(tall));
     let blocks = m.div_ceil(most).max(enough).next_multiple_of(side);
     let tasks = blocks * groups.len();
     let outputs: Vec<(&Packed, Output<f32>)> =
@@ -80,6 +86,11 @@ pub fn matmul(pool: &Pool, isa: Isa, x: Rows<'_>, products: &mut [Product<'_>]) 
     });
 }
 
+/// The inner dimension in as few runs as [`INNER`] allows, of nearly equal length: 3072 as 1536 + 1536, not 2048 + 1024.
+fn run_length(k: usize) -> usize {
+    k.div_ceil(k.div_ceil(INNER)).next_multiple_of(CHUNK).min(k)
+}
+
 fn groups(products: &[Product<'_>], size: usize) -> Vec<Group> {
     let of = |(product, Product { w, .. }): (usize, &Product<'_>)| {
         let panels = w.n.div_ceil(PANEL);
@@ -95,17 +106,18 @@ unsafe fn task_product(isa: Isa, x: Rows<'_>, w: &Packed, group: &Group, y: *mut
     // Few rows read half-precision panels directly; for many a panel is widened once.
     let few = direct(isa, w.element()).filter(|kernels| w.element() == Dtype::F32 || count < 2 * kernels.len());
     let kernels = few.unwrap_or_else(|| wide_kernels(isa));
-    let mut wide = if few.is_none() { Scratch::take(w.k.min(INNER) * PANEL) } else { Scratch::take(0) };
+    let run = run_length(w.k);
+    let mut wide = if few.is_none() { Scratch::take(run * PANEL) } else { Scratch::take(0) };
     let step = (w.step_bytes() / count.div_ceil(kernels.len())).next_multiple_of(16);
     let last = group.first + group.panels - 1;
-    for k0 in (0..w.k).step_by(INNER) {
-        let inner = INNER.min(w.k - k0);
+    for k0 in (0..w.k).step_by(run) {
+        let inner = run.min(w.k - k0);
         for p in group.first..=last {
             let own = w.panel(p, k0);
             let next = if p < last {
                 w.panel(p + 1, k0)
-            } else if k0 + INNER < w.k {
-                w.panel(group.first, k0 + INNER)
+            } else if k0 + run < w.k {
+                w.panel(group.first, k0 + run)
             } else {
                 after.unwrap_or(own)
             };
@@ -149,7 +161,8 @@ mod tests {
             .flat_map(|m| [1, 31, 32, 33, 101].map(|n| (m, n)))
             .flat_map(|(m, n)| [1, 2, 64, 577].map(|k| (m, n, k)));
         let pools = [Pool::new(1), Pool::new(2), Pool::new(3)];
-        for (m, n, k) in small.chain([(29, 70, 4099), (3, 300, 2049), (150, 33, 6000), (130, 70, 0), (700, 40, 576)]) {
+        let large = [(29, 70, 4099), (3, 300, 2049), (150, 33, 6000), (130, 70, 0), (700, 40, 576), (16, 768, 3072)];
+        for (m, n, k) in small.chain(large) {
             let ld = k + m % 3;
             let x = wild(m * ld, 1);
             for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {

@@ -171,35 +171,48 @@ mod x86 {
         }
     }
 
-    /// R x 32: 2 R accumulators, two registers of weights, one for the broadcast of x, which is read in place.
+    /// A whole panel, or its first half, where no column of the second exists: projections to 16 numbers are such.
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
     unsafe fn avx512<const R: usize, const E: u8>(tile: &Tile) {
-        let mask = [0, 16].map(|first| ((1u32 << tile.cols.saturating_sub(first).min(16)) - 1) as u16);
+        // SAFETY: see `strip_by`.
+        unsafe { if tile.cols > 16 { halves::<R, E, 2>(tile) } else { halves::<R, E, 1>(tile) } }
+    }
+
+    /// R x 16 H: H R accumulators, H registers of weights, one for the broadcast of x, which is read in place.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx2")]
+    unsafe fn halves<const R: usize, const E: u8, const H: usize>(tile: &Tile) {
+        let mask: [u16; H] =
+            std::array::from_fn(|half| ((1u32 << tile.cols.saturating_sub(16 * half).min(16)) - 1) as u16);
         let c = |i: usize, half: usize| tile.c.wrapping_add(i * tile.ldc + 16 * half);
         let (mut a, mut b, mut next) = (tile.a, tile.b, tile.next);
         // SAFETY: see `strip_by`; masked-off lanes are not touched.
         unsafe {
-            let mut acc = [[_mm512_setzero_ps(); 2]; R];
+            let mut acc = [[_mm512_setzero_ps(); H]; R];
             if tile.start == Start::Carry {
                 for (i, acc) in acc.iter_mut().enumerate() {
-                    for half in 0..2 {
+                    for half in 0..H {
                         acc[half] = _mm512_maskz_loadu_ps(mask[half], c(i, half));
                     }
                 }
             }
             for _ in 0..tile.k {
                 _mm_prefetch::<_MM_HINT_T1>(next.cast());
-                let w = [weights::<E>(b), weights::<E>(b.wrapping_add(16 * bytes(E)))];
+                let mut w = [_mm512_setzero_ps(); H];
+                for (half, w) in w.iter_mut().enumerate() {
+                    *w = weights::<E>(b.wrapping_add(16 * half * bytes(E)));
+                }
                 for (i, acc) in acc.iter_mut().enumerate() {
                     let x = _mm512_set1_ps(*a.add(i * tile.lda));
-                    acc[0] = _mm512_fmadd_ps(x, w[0], acc[0]);
-                    acc[1] = _mm512_fmadd_ps(x, w[1], acc[1]);
+                    for (acc, w) in acc.iter_mut().zip(w) {
+                        *acc = _mm512_fmadd_ps(x, w, *acc);
+                    }
                 }
                 (a, b) = (a.wrapping_add(1), b.wrapping_add(PANEL * bytes(E)));
                 next = next.wrapping_add(tile.next_step);
             }
             for (i, acc) in acc.iter().enumerate() {
-                for half in 0..2 {
+                for half in 0..H {
                     let mut sum = acc[half];
                     if tile.start == Start::Add {
                         sum = _mm512_add_ps(_mm512_maskz_loadu_ps(mask[half], c(i, half)), sum);
