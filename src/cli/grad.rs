@@ -20,7 +20,7 @@ use crate::feedback::gradset::{GradSet, GradSetBuilder, Kind, Precision, Provena
 use crate::feedback::moments::{Moments, Optimizer, Order, Parameter, sort_by_module};
 use crate::feedback::store::{Also, Element, GradRow, GradWriter, Header, Layout, Normalizer, Reduction, Sign};
 use crate::feedback::{
-    Beside, Collect, Projection, ProjectionTarget, Projector, RowOf, Target, collect as collect_rows,
+    Beside, Collect, Projection, ProjectionTarget, Projector, RowOf, Rule, Target, collect as collect_rows,
 };
 use crate::kernels::Reverse;
 use crate::kernels::cpu::Cpu;
@@ -315,8 +315,13 @@ fn of_item(error: Error, id: &str) -> Error {
 
 fn set(arguments: &GradSetArguments) -> Result<()> {
     files::check_free(&arguments.out)?;
+    if arguments.moments.is_some() && arguments.kind != SetName::Precond {
+        return Err(Error::bad("--moments: expected --kind precond beside it, found another kind"));
+    }
     let Opened { model, targets, names } = open(&arguments.of)?;
     let decoder = model.decoder();
+    // What is wrong with them is said before gradients are taken.
+    let moments = arguments.moments.as_deref().map(|path| open_moments(path, &model)).transpose()?;
     let shapes = decoder.leaves().parameters().into_iter().filter(|(name, _)| names.contains(*name));
     let shapes: BTreeMap<String, Vec<usize>> =
         shapes.map(|(name, (shape, _))| (name.to_owned(), shape.to_vec())).collect();
@@ -341,6 +346,7 @@ fn set(arguments: &GradSetArguments) -> Result<()> {
     }
     bar.finish_and_clear();
     let collected = builder.finish()?;
+    let mut evidence = collected.evidence();
     let (kind, tensors) = match arguments.kind {
         SetName::Target => (Kind::Target, collected.mean()),
         SetName::Retain => (Kind::Retain, collected.mean()),
@@ -349,7 +355,17 @@ fn set(arguments: &GradSetArguments) -> Result<()> {
             (Kind::Fisher, squares)
         }
         SetName::Lowrank => (Kind::LowRank, low_rank(&collected.mean(), arguments.rank)),
+        SetName::Precond => {
+            let moments = moments.as_ref().ok_or_else(|| Error::internal("a kind without its moments"))?;
+            let (scaled, of_steps) = collected.preconditioned(moments, Rule::Optimizer)?;
+            evidence = of_steps;
+            (Kind::Preconditioned, scaled)
+        }
     };
+    let optimizer = arguments.moments.as_deref().map(|path| {
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+        Ok::<_, Error>(format!("{name}, sha256 {}", hash::sha256_hex_of_file(path)?))
+    });
     let name = arguments.out.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let provenance = Provenance {
         name,
@@ -357,9 +373,8 @@ fn set(arguments: &GradSetArguments) -> Result<()> {
         step: None,
         loss: "negative log-likelihood of the right answer, or of a document".to_owned(),
         reduction: reduction(&arguments.of),
-        optimizer: None,
+        optimizer: optimizer.transpose()?,
     };
-    let evidence = collected.evidence();
     let (items, cosine) = (evidence.items, evidence.split_half_cosine);
     let warning = evidence.warning();
     let precision = match arguments.dtype {

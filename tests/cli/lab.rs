@@ -250,6 +250,31 @@ fn the_moments_of_a_checkpoint_scale_its_gradients() {
     assert_eq!(collect("plain", &[])["normalizer"]["kind"], "none");
     let rows = |out: &str| std::fs::read(bench.path(out).join("grads-00000.safetensors")).unwrap();
     assert!(rows("adam") != rows("plain"));
+    let set = |out: &str, more: &[&str]| {
+        bench.veval(&[&["grad", "set", "corpus.jsonl", "a/step8", "--limit", "3", "--out", out], more].concat())
+    };
+    let precond = ["--kind", "precond", "--moments", "a/step8/moments.safetensors", "--dtype", "f32"];
+    for (out, more) in [("step.safetensors", &precond[..]), ("mean.safetensors", &["--dtype", "f32"])] {
+        let made = set(out, more);
+        assert_eq!(made.code, 0, "{}", made.err);
+    }
+    let read = |name: &str| std::fs::read(bench.path(name)).unwrap();
+    let (step, mean) = (read("step.safetensors"), read("mean.safetensors"));
+    let (_, header) = safetensors::SafeTensors::read_metadata(&step).unwrap();
+    let strings = header.metadata().as_ref().unwrap();
+    assert_eq!(strings["kind"], "precond");
+    assert!(strings["optimizer"].starts_with("moments.safetensors, sha256 "), "{}", strings["optimizer"]);
+    let [step, mean] = [&step, &mean].map(|bytes| safetensors::SafeTensors::deserialize(bytes).unwrap());
+    for (name, scaled) in step.tensors() {
+        let values = |data: &[u8]| -> Vec<f32> { data.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect() };
+        let (scaled, plain) = (values(scaled.data()), values(mean.tensor(&name).unwrap().data()));
+        // Divided by something positive that differs from value to value.
+        assert!(scaled.iter().zip(&plain).all(|(a, b)| a.signum() == b.signum() || *a == 0.0 || *b == 0.0), "{name}");
+        assert_ne!(scaled, plain, "{name}");
+    }
+    for more in [&["--kind", "precond"][..], &["--moments", "a/step8/moments.safetensors"]] {
+        assert_eq!(set("none.safetensors", more).code, 2);
+    }
     let other = ["grad", "collect", "corpus.jsonl", "a/step8", "--out", "b", "--moments", "a/step8/model.safetensors"];
     let refused = bench.veval(&other);
     assert!(refused.code == 2 && refused.err.contains("veval.moments/1"), "{}", refused.err);

@@ -123,7 +123,8 @@ header says how many items there were and the cosine between the means of two ha
 
 Examples:
   veval grad set suites/core.toml ckpts/step1000 --data-dir data --task gsm8k --out gsm8k.safetensors
-  veval grad set my.toml ckpts/step1000 --params last:2 --kind fisher --out fisher.safetensors")]
+  veval grad set my.toml ckpts/step1000 --params last:2 --kind fisher --out fisher.safetensors
+  veval grad set my.toml ckpts/step1000 --kind precond --moments ckpts/step1000/optimizer.pt --out step.safetensors")]
 pub(in crate::cli) struct GradSetArguments {
     #[command(flatten)]
     pub of: GradItems,
@@ -133,6 +134,9 @@ pub(in crate::cli) struct GradSetArguments {
     /// What of the items' gradients
     #[arg(long, value_enum, default_value_t = SetName::Target)]
     pub kind: SetName,
+    /// Of `--kind precond`: an optimizer's moments, `moments.safetensors` or an `optimizer.pt` of Adam, AdamW or Adafactor
+    #[arg(long, value_name = "FILE", required_if_eq("kind", "precond"))]
+    pub moments: Option<PathBuf>,
     /// Of `--kind lowrank`: numbers of each matrix's singular values
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = projection)]
     pub rank: usize,
@@ -151,6 +155,8 @@ pub(in crate::cli) enum SetName {
     Fisher,
     /// The mean, each matrix by its largest singular values
     Lowrank,
+    /// The mean as an optimizer scales it, by --moments
+    Precond,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
