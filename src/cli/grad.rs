@@ -1,17 +1,16 @@
 //! `veval grad`: projected gradients of items.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use indicatif::ProgressBar;
-use serde::{Deserialize, Serialize};
 
 use super::args::{
     AlsoName, Cost, GradArguments, GradCollectArguments, GradItems, GradSetArguments, Grads, PrecisionName, SetName,
 };
 use super::data::here;
 use super::run::{read, stop_when_interrupted};
-use super::{grad_store, grad_whiten, print, progress};
+use super::{grad_items, grad_store, grad_whiten, print, progress};
 use crate::ckpt::Address;
 use crate::ctx;
 use crate::diag::Diagnostic;
@@ -26,14 +25,13 @@ use crate::kernels::Reverse;
 use crate::kernels::cpu::Cpu;
 use crate::kernels::tape::Tape;
 use crate::lab::corpus::{CorpusDocument, read_corpus};
-use crate::lm::{LanguageModel, Local, LocalOptions, cpu, shown_bytes};
+use crate::lm::{LanguageModel, Local, LocalOptions, cpu, memory_beside};
 use crate::model::{Loss, Objective, Reach, Summed, WeightGradients};
 use crate::request::GradSpan;
 use crate::run::{Prepared, RightAnswer, Selection, prepare, right_answers};
 use crate::text::Tokenizer;
 use crate::util::{files, hash};
 
-const MAX_ITEMS_BYTES: u64 = 1 << 30;
 /// After this many bad documents the rest is not named.
 const MAX_PROBLEMS: usize = 20;
 
@@ -46,17 +44,6 @@ pub(super) fn grad(arguments: &GradArguments) -> Result<()> {
         Grads::Whiten(arguments) => grad_whiten::whiten(arguments),
         Grads::Export(arguments) => grad_store::export(arguments),
     }
-}
-
-/// A line of `items.jsonl`, which says what the rows of a store are gradients of.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct ItemLine {
-    id: String,
-    /// Of context and answer, and the first token of the answer.
-    tokens: usize,
-    start: usize,
-    /// Hash of the tokens.
-    hash: String,
 }
 
 /// A checkpoint that is ready for gradients, and what they are taken of.
@@ -181,21 +168,17 @@ fn collect(arguments: &GradCollectArguments) -> Result<()> {
     let wanted = |name: &str| names.contains(name);
     let projector = Projector::of(model.decoder(), wanted, beside, projection, &of)?.with_rows_of(row_of);
     let normalizer = normalizer(arguments.moments.as_deref(), moments.as_ref(), &names)?;
-    let mut header = header(&projector, arguments.dtype.into(), normalizer, arguments.of.mean, &model);
-    header.also = [(beside.embeddings, Also::Embeddings), (beside.vectors, Also::Vectors)]
-        .into_iter()
-        .filter_map(|(asked, kind)| asked.then_some(kind))
-        .collect();
+    let header = header(&projector, arguments.dtype.into(), normalizer, arguments.of.mean, &model);
     let memory = beside_rows(&projector, &targets, arguments.of.cost.batch_tokens, model.memory_left())?;
-    check_items(&arguments.out, &targets)?;
+    grad_items::check(&arguments.out, &targets)?;
     let mut writer = GradWriter::open(&arguments.out, &header)?;
     // Again, now that nobody else writes.
-    check_items(&arguments.out, &targets)?;
-    if writer.rows() > 0 && !items_path(&arguments.out).exists() {
+    grad_items::check(&arguments.out, &targets)?;
+    if writer.rows() > 0 && !grad_items::path(&arguments.out).exists() {
         let error = Error::bad(format!("expected items.jsonl beside {} rows, found none", writer.rows()));
         return Err(error.in_file(&arguments.out).help("use another folder for these gradients"));
     }
-    write_items(&arguments.out, &targets)?;
+    grad_items::write(&arguments.out, &targets)?;
     let done = items_done(&writer, &targets, row_of).map_err(|error| error.in_file(&arguments.out))?;
     stop_when_interrupted()?;
     let bar = progress::items_bar(targets.len(), done, arguments.of.quiet);
@@ -230,9 +213,8 @@ fn beside_rows<K: Reverse>(
 ) -> Result<usize> {
     let longest = targets.iter().map(|target| target.tokens.len()).max().unwrap_or(0);
     let needed = projector.bytes(longest.max(batch_tokens));
-    left.checked_sub(needed).ok_or_else(|| {
-        let (needed, left) = (shown_bytes(needed), shown_bytes(left));
-        Error::bad(format!("expected {needed} of memory for the rows of a pass, found {left}")).help(
+    memory_beside(left, needed, "the rows of a pass").map_err(|error| {
+        error.help(
             "raise --max-memory, or lower --batch-tokens or --proj-dim, or take fewer parameters (--params last:2)",
         )
     })
@@ -265,7 +247,7 @@ pub(super) fn header(
         loss_reduction: if mean { Reduction::Mean } else { Reduction::Sum },
         per_token: projector.row_of() == RowOf::Token,
         sign: Sign::GradientOfLoss,
-        also: Vec::new(),
+        also: Also::of(projector.beside()),
         whitening: None,
         model: model.info().fingerprint.clone(),
         tokenizer: model.tokenizer().fingerprint().to_owned(),
@@ -392,11 +374,8 @@ fn set(arguments: &GradSetArguments) -> Result<()> {
 fn beside_sums(shapes: &BTreeMap<String, Vec<usize>>, kind: SetName, left: usize) -> Result<usize> {
     let each = if kind == SetName::Fisher { 20 } else { 16 };
     let sums = each * shapes.values().map(|shape| shape.iter().product::<usize>()).sum::<usize>();
-    left.checked_sub(sums).ok_or_else(|| {
-        let (sums, left) = (shown_bytes(sums), shown_bytes(left));
-        Error::bad(format!("expected {sums} of memory for the sums of the parameters' gradients, found {left}"))
-            .help("raise --max-memory, or take fewer parameters (--params last:2)")
-    })
+    memory_beside(left, sums, "the sums of the parameters' gradients")
+        .map_err(|error| error.help("raise --max-memory, or take fewer parameters (--params last:2)"))
 }
 
 fn gather<K: Reverse>(
@@ -432,49 +411,4 @@ fn gather<K: Reverse>(
         ErrorKind::Incomplete => error.help("run the same command again to go on"),
         _ => error,
     })
-}
-
-/// What the rows are gradients of, a line each.
-fn item_lines(targets: &[Target]) -> Result<String> {
-    let line = |target: &Target| {
-        let bytes: Vec<u8> = target.tokens.iter().flat_map(|token| token.to_le_bytes()).collect();
-        ItemLine {
-            id: target.id.clone(),
-            tokens: target.tokens.len(),
-            start: target.start,
-            hash: hash::fingerprint(&bytes),
-        }
-    };
-    let mut text = String::new();
-    for target in targets {
-        text += &serde_json::to_string(&line(target)).map_err(|e| Error::internal(format!("items.jsonl: {e}")))?;
-        text.push('\n');
-    }
-    Ok(text)
-}
-
-/// Refuses a store of other items.
-fn check_items(folder: &Path, targets: &[Target]) -> Result<()> {
-    let path = items_path(folder);
-    if !path.exists() {
-        return Ok(());
-    }
-    let (found, wanted) = (files::read_text(&path, MAX_ITEMS_BYTES)?, item_lines(targets)?);
-    if found == wanted {
-        return Ok(());
-    }
-    let same = found.lines().zip(wanted.lines()).take_while(|(a, b)| a == b).count();
-    let line = |text: &str| text.lines().nth(same).map_or_else(|| "no more items".to_owned(), str::to_owned);
-    Err(Error::bad(format!("expected a store of the same items, with {}, found {}", line(&wanted), line(&found)))
-        .in_file(&path)
-        .at(format!("line {}", same + 1))
-        .help("use another folder for these gradients"))
-}
-
-fn items_path(folder: &Path) -> PathBuf {
-    folder.join("items.jsonl")
-}
-
-fn write_items(folder: &Path, targets: &[Target]) -> Result<()> {
-    files::write_atomic(&items_path(folder), item_lines(targets)?.as_bytes())
 }

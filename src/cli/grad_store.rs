@@ -1,18 +1,15 @@
 //! `veval grad query`, `veval grad export`: stores of gradients, searched and handed on.
 
 use std::io::Write;
-use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::args::{Format, GradExportArguments, GradQueryArguments, Like};
 use super::table::aligned;
-use super::{print, printable};
+use super::{grad_items, print, printable};
 use crate::error::{Error, Result};
 use crate::feedback::store::{self, GradStore, Hit, Measure};
-use crate::util::files;
 
-const MAX_ITEMS_BYTES: u64 = 1 << 30;
 /// Queries are held in memory, as f32.
 const MAX_QUERY_BYTES: u64 = 1 << 32;
 
@@ -23,7 +20,7 @@ pub(super) fn query(arguments: &GradQueryArguments) -> Result<()> {
     let measure = if arguments.cosine { Measure::Cosine } else { Measure::Dot };
     let threads = arguments.threads.count();
     let found = store.top(&values, arguments.k, measure, threads)?;
-    let items = items(&arguments.store)?;
+    let items = grad_items::ids(&arguments.store)?;
     let mut lines = Vec::new();
     for (query, hits) in queries.iter().zip(&found) {
         for (index, hit) in hits.iter().enumerate() {
@@ -85,7 +82,7 @@ fn queries(store: &GradStore, arguments: &GradQueryArguments) -> Result<Vec<Quer
         let message = format!("expected fewer queries, found {count} rows of {} numbers", store.layout().dim());
         return Err(Error::bad(message).help("take fewer rows, or their mean with --mean"));
     }
-    let names = items(folder)?;
+    let names = grad_items::ids(folder)?;
     let mut queries = Vec::new();
     let mut sum = vec![0f64; store.layout().dim()];
     for row in rows.into_iter().flatten() {
@@ -124,25 +121,6 @@ fn line(store: &GradStore, items: &[String], query: &str, rank: usize, hit: Hit)
 fn name(items: &[String], id: i64) -> String {
     let item = usize::try_from(id).ok().and_then(|id| items.get(id));
     item.map_or_else(|| id.to_string(), |item| printable(item))
-}
-
-/// The ids in `items.jsonl`, if the store has one.
-fn items(folder: &Path) -> Result<Vec<String>> {
-    #[derive(Deserialize)]
-    struct Item {
-        id: String,
-    }
-    let path = folder.join("items.jsonl");
-    if !path.exists() {
-        return Ok(Vec::new());
-    }
-    let text = files::read_text(&path, MAX_ITEMS_BYTES)?;
-    let item = |(number, line): (usize, &str)| {
-        let item: serde_json::Result<Item> = serde_json::from_str(line);
-        item.map(|item| item.id)
-            .map_err(|e| Error::bad(format!("expected an item: {e}")).in_file(&path).at(format!("line {}", number + 1)))
-    };
-    text.lines().enumerate().map(item).collect()
 }
 
 fn format(format: Format, lines: &[Line]) -> Result<String> {

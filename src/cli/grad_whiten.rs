@@ -5,18 +5,16 @@ use std::path::Path;
 
 use super::args::{GradAutocorrelationArguments, GradWhitenArguments};
 use super::run::stop_when_interrupted;
-use super::{print, progress};
+use super::{grad_items, print, progress};
 use crate::diag::Diagnostic;
 use crate::error::{Error, ErrorKind, Result};
 use crate::feedback::store::{GradStore, GradWriter, Header, QueryShare, WhiteningRecord, whiten as whiten_rows};
 use crate::feedback::{Autocorrelation, Damping, Power, Symmetric, Whitening};
-use crate::lm::{cpu, memory_limit, shown_bytes};
+use crate::lm::{cpu, memory_beside, memory_limit};
 use crate::util::{files, hash};
 
 /// In the header of the file with the sums: the header of the store, as its index has it.
 const STORE: &str = "store";
-const ITEMS: &str = "items.jsonl";
-const MAX_ITEMS_BYTES: u64 = 1 << 30;
 
 pub(super) fn autocorrelation(arguments: &GradAutocorrelationArguments) -> Result<()> {
     files::check_free(&arguments.out)?;
@@ -78,7 +76,7 @@ pub(super) fn whiten(arguments: &GradWhitenArguments) -> Result<()> {
     header.whitening = Some(record);
     stop_when_interrupted()?;
     let mut writer = GradWriter::open(&arguments.out, &header)?;
-    copy_items(&arguments.store, &arguments.out, writer.rows())?;
+    grad_items::copy(&arguments.store, &arguments.out, writer.rows())?;
     let (rows, done) = (store.len(), writer.rows());
     let count = |rows: u64| usize::try_from(rows).unwrap_or(usize::MAX);
     let bar = progress::items_bar(count(rows), count(done), arguments.quiet);
@@ -110,14 +108,9 @@ fn whole(store: &GradStore) -> Result<()> {
 fn check_memory(store: &GradStore, copies: usize) -> Result<()> {
     let squares = store.layout().modules.iter().map(|module| module.columns().len().saturating_pow(2));
     let needed = squares.fold(0, usize::saturating_add).saturating_mul(8 * copies);
-    let limit = memory_limit(None);
-    if needed <= limit {
-        return Ok(());
-    }
-    let (needed, limit) = (shown_bytes(needed), shown_bytes(limit));
-    Err(Error::bad(format!("expected {needed} of memory for the autocorrelations of all modules, found {limit}"))
-        .in_file(store.folder())
-        .help("collect with a smaller --proj-dim, or fewer parameters (--params last:2)"))
+    memory_beside(memory_limit(None), needed, "the autocorrelations of all modules").map(drop).map_err(|error| {
+        error.in_file(store.folder()).help("collect with a smaller --proj-dim, or fewer parameters (--params last:2)")
+    })
 }
 
 /// Sums over rows, of which `differences` says what they should not be.
@@ -131,17 +124,4 @@ fn read(path: &Path, differences: impl Fn(&Header) -> Vec<Diagnostic>) -> Result
     })?;
     Error::check(differences(&header)).map_err(|error| error.in_file(path))?;
     Ok(sums)
-}
-
-/// What the rows are gradients of stays the same.
-fn copy_items(from: &Path, to: &Path, rows: u64) -> Result<()> {
-    let (from, to) = (from.join(ITEMS), to.join(ITEMS));
-    let read = |path: &Path| if path.exists() { files::read_text(path, MAX_ITEMS_BYTES).map(Some) } else { Ok(None) };
-    let (own, found) = (read(&from)?, read(&to)?);
-    if found != own && (rows > 0 || found.is_some()) {
-        return Err(Error::bad("expected a store of the same items, found one of others")
-            .in_file(to)
-            .help("use another folder for these rows"));
-    }
-    own.map_or(Ok(()), |text| files::write_atomic(&to, text.as_bytes()))
 }

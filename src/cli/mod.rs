@@ -12,6 +12,7 @@ mod export;
 mod feedback;
 mod gc;
 mod grad;
+mod grad_items;
 mod grad_store;
 mod grad_whiten;
 mod import;

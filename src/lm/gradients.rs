@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{LanguageModel, Local, shown_bytes};
-use crate::error::{Error, Result};
+use super::{LanguageModel, Local, memory_beside};
+use crate::error::Result;
 use crate::kernels::Reverse;
 use crate::kernels::tape::{Nothing, Tape};
 use crate::model::{Loss, Objective, Reach, Summed, WeightGradients};
@@ -26,10 +26,7 @@ fn gradients<K: Reverse>(model: &Local<Tape<K>>, request: &Request, span: GradSp
     if *at == GradAt::Parameters {
         // The sums, and a copy of them by name.
         let sums = 2 * 4 * model.info().parameters;
-        memory = memory.checked_sub(sums).ok_or_else(|| {
-            let (sums, left) = (shown_bytes(sums), shown_bytes(memory));
-            Error::bad(format!("expected {sums} of memory for the gradients of all parameters, found {left}"))
-        })?;
+        memory = memory_beside(memory, sums, "the gradients of all parameters")?;
     }
     let reach = Reach { sites, edits: &request.edits, memory };
     let (losses, gradients): (Vec<f64>, BTreeMap<String, SiteValues>) = match at {

@@ -53,6 +53,14 @@ pub(super) fn left<K: Kernels>(decoder: &Decoder<K>, rows: usize, limit: usize, 
     limit.saturating_sub(used + decoder.footprint().pass(rows))
 }
 
+/// What is left beside bytes for `what`, or a refusal that says how many are missing.
+pub fn beside(left: usize, needed: usize, what: &str) -> Result<usize> {
+    left.checked_sub(needed).ok_or_else(|| {
+        let (needed, left) = (bytes(needed), bytes(left));
+        Error::bad(format!("expected {needed} of memory for {what}, found {left}"))
+    })
+}
+
 /// A path of the plan does not fit.
 pub(super) fn too_small(missing: usize) -> Error {
     Error::bad(format!("expected a memory limit that is larger by {}: the longest input does not fit", bytes(missing)))

@@ -11,7 +11,7 @@ mod passes;
 pub use cost::{Cost, Speed};
 pub use fake::Fake;
 pub use local::{Local, LocalOptions, cpu, max_length};
-pub use memory::{bytes as shown_bytes, limit as memory_limit, room_beside};
+pub use memory::{beside as memory_beside, bytes as shown_bytes, limit as memory_limit, room_beside};
 
 use crate::error::Result;
 use crate::request::{Plan, Response};

@@ -310,7 +310,7 @@ impl<'a, K: Kernels> Passes<'a, K> {
         chosen: Vec<(Box<Generation>, Cache<K>, bool)>,
     ) -> Result<Answers> {
         let (mut chosen, mut answers) = (chosen.into_iter(), Vec::new());
-        for rows in rows.chunks(self.decoder.logit_rows()) {
+        for rows in rows.chunks(self.decoder.logits_at_once()) {
             let logits = self.decoder.logits(hidden, rows)?;
             let sums = self.decoder.kernels().logit_rows(&logits)?;
             for (row, ((mut generation, cache, running), sum)) in chosen.by_ref().take(rows.len()).zip(sums).enumerate()

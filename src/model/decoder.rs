@@ -24,7 +24,7 @@ use crate::request::{Edit, ScoredToken, Site, SiteValues};
 
 /// Rows of logits that are held at once: as many as take about 64 MiB, so that the head's weights are read seldom, but
 /// at least 64 and at most 256, from where on products are at their full speed.
-pub(crate) fn logit_rows(vocab: usize) -> usize {
+pub(super) fn logits_at_once(vocab: usize) -> usize {
     const BYTES: usize = 64 << 20;
     (BYTES / (4 * vocab.max(1))).clamp(64, 256)
 }
@@ -97,8 +97,8 @@ impl<K: Kernels> Decoder<K> {
     }
 
     /// Rows of logits that are held at once.
-    pub fn logit_rows(&self) -> usize {
-        logit_rows(self.spec.vocab)
+    pub fn logits_at_once(&self) -> usize {
+        logits_at_once(self.spec.vocab)
     }
 
     /// Refuses sites and edits that this decoder cannot serve.
@@ -515,7 +515,7 @@ impl<K: Kernels> Decoder<K> {
         rows.sort_unstable();
         rows.dedup();
         let mut scored = vec![ScoredToken { log_prob: 0.0, greedy: false }; wanted.len()];
-        for chunk in rows.chunks(self.logit_rows()) {
+        for chunk in rows.chunks(self.logits_at_once()) {
             let logits = self.logits(hidden, chunk)?;
             let sums = self.kernels.logit_rows(&logits)?;
             let here = |(index, (row, target)): (usize, &(usize, u32))| {

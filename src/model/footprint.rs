@@ -1,6 +1,6 @@
 //! What a decoder takes in memory, from its shapes alone.
 
-use super::decoder::logit_rows;
+use super::decoder::logits_at_once;
 use super::load::inspect_sizes;
 use super::spec::{DecoderSpec, Positions};
 use crate::ckpt::Address;
@@ -50,7 +50,7 @@ impl Footprint {
             mixture.chosen * (2 * spec.width + if spec.mlp.gated { 4 } else { 2 } * mixture.width) + 3 * mixture.experts
         });
         let recorded = 8 * spec.width + 2 * (heads + spec.heads) * spec.head_width + (2 * mlp).max(experts);
-        let logits = logit_rows(spec.vocab) * (spec.vocab + spec.width);
+        let logits = logits_at_once(spec.vocab) * (spec.vocab + spec.width);
         Self {
             weights: 0,
             reading: 0,

@@ -4,6 +4,13 @@ use std::collections::BTreeMap;
 
 use crate::support::{Bench, example};
 
+/// A bench with a suite, and the example's checkpoint.
+fn opened() -> (Bench, String, String) {
+    let bench = Bench::new();
+    let [suite, checkpoint] = [bench.suite(""), example(700)].map(|path| path.to_str().unwrap().to_owned());
+    (bench, suite, checkpoint)
+}
+
 /// Names and contents of a store.
 fn store(bench: &Bench, folder: &str) -> BTreeMap<String, Vec<u8>> {
     let entries = std::fs::read_dir(bench.path(folder)).unwrap().map(|entry| entry.unwrap().path());
@@ -20,10 +27,8 @@ fn collect<'a>(suite: &'a str, checkpoint: &'a str, out: &'a str, more: &[&'a st
 
 #[test]
 fn a_store_does_not_depend_on_how_it_was_made_and_refuses_other_rows() {
-    let bench = Bench::new();
-    let suite = bench.suite("");
-    let (suite, checkpoint) = (suite.to_str().unwrap(), example(700));
-    let checkpoint = checkpoint.to_str().unwrap();
+    let (bench, suite, checkpoint) = opened();
+    let (suite, checkpoint) = (suite.as_str(), checkpoint.as_str());
     let made = bench.veval(&collect(suite, checkpoint, "a", &[]));
     assert_eq!((made.code, made.out.as_str()), (0, "a\n"), "{}", made.err);
     let first = store(&bench, "a");
@@ -69,10 +74,8 @@ fn a_store_does_not_depend_on_how_it_was_made_and_refuses_other_rows() {
 
 #[test]
 fn a_row_is_most_like_itself_and_stores_are_handed_on() {
-    let bench = Bench::new();
-    let suite = bench.suite("");
-    let (suite, checkpoint) = (suite.to_str().unwrap(), example(700));
-    let checkpoint = checkpoint.to_str().unwrap();
+    let (bench, suite, checkpoint) = opened();
+    let (suite, checkpoint) = (suite.as_str(), checkpoint.as_str());
     let made = bench.veval(&collect(suite, checkpoint, "a", &["--dtype", "f32"]));
     assert_eq!(made.code, 0, "{}", made.err);
     let found = bench.veval(&["grad", "query", "a", "--like", "1", "--cosine", "--k", "2", "--format", "csv"]);
@@ -196,10 +199,8 @@ fn rows_of(bench: &Bench, folder: &str) -> (serde_json::Value, Vec<Vec<f32>>) {
 
 #[test]
 fn rows_of_tokens_add_up_and_rows_of_everything_are_one_vector() {
-    let bench = Bench::new();
-    let suite = bench.suite("");
-    let (suite, checkpoint) = (suite.to_str().unwrap(), example(700));
-    let checkpoint = checkpoint.to_str().unwrap();
+    let (bench, suite, checkpoint) = opened();
+    let (suite, checkpoint) = (suite.as_str(), checkpoint.as_str());
     let common = ["--limit", "3", "--dtype", "f32", "--also", "embeddings,vectors"];
     for (out, more) in [("items", &[][..]), ("tokens", &["--per-token"])] {
         let made = bench.veval(&collect(suite, checkpoint, out, &[&common[..], more].concat()));
@@ -252,10 +253,8 @@ fn rows_of_tokens_add_up_and_rows_of_everything_are_one_vector() {
 
 #[test]
 fn a_store_is_whitened_by_what_its_rows_share() {
-    let bench = Bench::new();
-    let suite = bench.suite("");
-    let (suite, checkpoint) = (suite.to_str().unwrap(), example(700));
-    let checkpoint = checkpoint.to_str().unwrap();
+    let (bench, suite, checkpoint) = opened();
+    let (suite, checkpoint) = (suite.as_str(), checkpoint.as_str());
     let made = bench.veval(&collect(suite, checkpoint, "own", &["--dtype", "f32", "--params", "last:1"]));
     assert_eq!(made.code, 0, "{}", made.err);
     let sums = bench.veval(&["grad", "autocorrelation", "own", "--out", "own.safetensors"]);

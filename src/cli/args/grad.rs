@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::feedback::share;
 use super::{Cost, Format, Threads};
 use crate::feedback::store::{Element, ExportTo};
 use crate::feedback::{Parameters, ProjectionTarget, Scale, Signs};
@@ -37,9 +38,9 @@ The loss of an item is the negative log-likelihood of its right answer behind it
 target, the first written answer, the whole of a text. The gradient of each linear map is projected on both sides by
 random signs that are Bergson's, to the bit; with --also embeddings a table of tokens counts as one, and the head; with
 --also vectors gains and biases have N numbers each. With --project global a row has N numbers in all: each gradient as one
-long vector, times a matrix of its own, summed over modules (a thousand times the work, for N of thousands). With
---per-token an item has a row for each of its tokens but the last; they add up to its row. A row does not depend on the batch that it was computed in, so a store that
-was interrupted goes on where it stopped: run the same command again.
+long vector, times a matrix of its own, summed over modules: every gradient is built, and multiplied N times. With
+--per-token an item has a row for each of its tokens but the last; they add up to its row. A row does not depend on the
+batch that it was computed in, so a store that was interrupted goes on where it stopped: run the same command again.
 
 DIR/index.json says what the rows are, DIR/items.jsonl of which items, DIR/grads-*.safetensors holds them.
 
@@ -227,9 +228,10 @@ pub(in crate::cli) struct GradAutocorrelationArguments {
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Each module's columns are multiplied with R^-1/2, damped by a share of its mean eigenvalue. The inner product of two
-whitened rows is x R^-1 y; `veval grad query --cosine` between them is TrackStar's score (Chang et al. 2024). With --queries R is a
-mixture of both; without --share the share of the queries is TrackStar's, by their spectra at the RANK-th eigenvalue. Whiten the
-queries' store by the same files. A store that was interrupted goes on where it stopped.
+whitened rows is x R^-1 y; of rows that were collected with --moments, `veval grad query --cosine` is TrackStar's score
+(Chang et al. 2024). With --queries R is a mixture of both; without --share the share of the queries is TrackStar's, by
+their spectra at the RANK-th eigenvalue. Whiten the queries' store by the same files. A store that was interrupted goes on
+where it stopped.
 
 Example:
   veval grad whiten grads/corpus --by corpus.precond.safetensors --queries gsm8k.precond.safetensors --out grads/corpus-white")]
@@ -259,13 +261,6 @@ pub(in crate::cli) struct GradWhitenArguments {
     pub quiet: bool,
     #[command(flatten)]
     pub threads: Threads,
-}
-
-fn share(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
-        _ => Err("expected a number from 0 to 1".to_owned()),
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

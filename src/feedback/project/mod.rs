@@ -132,6 +132,7 @@ impl Projected {
 pub struct Projector<'a, K: Reverse> {
     decoder: &'a Decoder<Tape<K>>,
     projection: Projection,
+    beside: Beside,
     row_of: RowOf,
     modules: Vec<ProjectedModule>,
     /// By the weight's number.
@@ -181,9 +182,9 @@ impl<'a, K: Reverse> Projector<'a, K> {
             let is_table = place == Place::Embedding;
             found.embeddings |= source.is_linear_map() && !matches!(place, Place::Block(_));
             found.vectors |= !source.is_linear_map();
-            let part = Part::new(kernels, &modules[module], (source, moments.as_ref()), projection, is_table)?;
+            let way = Way::new(kernels, &modules[module], (source, moments.as_ref()), projection, is_table)?;
             let first = if projection.target == ProjectionTarget::Global { 0 } else { first };
-            parts.push(Some(Part { module, first, ..part }));
+            parts.push(Some(Part { module, first, way }));
         }
         if modules.is_empty() {
             return Err(Error::bad(
@@ -203,7 +204,7 @@ impl<'a, K: Reverse> Projector<'a, K> {
                     .help("it is asked for besides linear maps, and the chosen parameters leave it out"));
             }
         }
-        Ok(Self { decoder, projection, row_of: RowOf::Item, modules, parts })
+        Ok(Self { decoder, projection, beside, row_of: RowOf::Item, modules, parts })
     }
 
     /// The same with rows of tokens, or of items.
@@ -224,6 +225,11 @@ impl<'a, K: Reverse> Projector<'a, K> {
 
     pub fn projection(&self) -> Projection {
         self.projection
+    }
+
+    /// What it takes besides linear maps inside blocks.
+    pub fn beside(&self) -> Beside {
+        self.beside
     }
 
     pub fn row_of(&self) -> RowOf {

@@ -73,7 +73,7 @@ pub(super) fn module(source: &Source, dim: usize) -> ProjectedModule {
     ProjectedModule { name, out: source.shape.iter().product(), input: 1, shape: [1, dim] }
 }
 
-impl<K: Kernels> Part<K> {
+impl<K: Kernels> Way<K> {
     pub fn new(
         kernels: &K,
         module: &ProjectedModule,
@@ -87,12 +87,11 @@ impl<K: Kernels> Part<K> {
             let message = format!("expected moments of shape {:?}, found {:?}", source.shape, moments.shape);
             return Err(Error::bad(message).at(format!("parameter {}", source.name)));
         }
-        let way = match projection.target {
-            ProjectionTarget::Global => Way::Global(global(module, source, moments, projection)?),
+        Ok(match projection.target {
+            ProjectionTarget::Global => Self::Global(global(module, source, moments, projection)?),
             ProjectionTarget::PerModule if !source.is_linear_map() => vector(module, source, moments, projection)?,
             ProjectionTarget::PerModule => two_sided(kernels, module, (source, moments), projection, is_table)?,
-        };
-        Ok(Self { module: 0, first: 0, way })
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::element::Element;
 use crate::diag::Diagnostic;
-use crate::feedback::{ProjectedModule, Projection, ProjectionTarget, Scale, Signs};
+use crate::feedback::{Beside, ProjectedModule, Projection, ProjectionTarget, Scale, Signs};
 
 /// Everything that must be equal for rows to belong into one store.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -131,6 +131,14 @@ pub enum Also {
     Vectors,
 }
 
+impl Also {
+    /// The kinds that a projector takes.
+    pub fn of(beside: Beside) -> Vec<Self> {
+        let kinds = [(beside.embeddings, Self::Embeddings), (beside.vectors, Self::Vectors)];
+        kinds.into_iter().filter_map(|(taken, kind)| taken.then_some(kind)).collect()
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct QueryShare {
     pub source_sha256: String,
@@ -247,8 +255,8 @@ impl Layout {
 }
 
 impl Header {
-    /// What keeps inner products between rows of two stores from meaning something. Normalizers and reductions may differ, as
-    /// they do in LESS, and a row may be a token's.
+    /// What keeps inner products between rows of two stores from meaning something. Normalizers and reductions may differ,
+    /// as they do in LESS, and a row may be a token's.
     pub fn incomparable(&self, other: &Self) -> Vec<Diagnostic> {
         let text = |whitening: &Option<WhiteningRecord>| match whitening {
             None => "none".to_owned(),

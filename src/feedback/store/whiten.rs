@@ -16,7 +16,8 @@ use crate::request::SiteValues;
 const BLOCK_BYTES: usize = 16 << 20;
 
 impl GradStore {
-    /// Autocorrelations of the rows, module by module, summed in the order of the rows. `each` is called with how many are done.
+    /// Autocorrelations of the rows, module by module, summed in the order of the rows. `each` is called with how many are
+    /// done.
     ///
     /// # Errors
     /// Modules with too many columns; rows that are no numbers; an interrupt.

@@ -197,7 +197,7 @@ fn each_run(
             .collect();
         let hidden = decoder.forward_all(&mut sequences, &mut Taps::none(decoder.kernels()))?;
         let all: Vec<usize> = (0..batch.iter().map(Window::predicted).sum()).collect();
-        for chunk in all.chunks(decoder.logit_rows()) {
+        for chunk in all.chunks(decoder.logits_at_once()) {
             take(done + chunk[0], &decoder.logits(&hidden, chunk)?)?;
         }
         done += all.len();

@@ -15,7 +15,7 @@ use super::math;
 use super::matmul::{Product, Rows, matmul};
 use super::packed::Packed;
 use super::pool::{Output, Pool};
-use super::reverse::outer;
+use super::reverse::{outer, transposed};
 use super::slope;
 use crate::kernels::Scoring;
 
@@ -56,12 +56,9 @@ pub(super) fn attention(
             let one = Head { pool, isa, width, scoring, key: &key, value: &value };
             let [mut dquery, mut dkey, mut dvalue] = [(); 3].map(|()| vec![0f32; branch.len() * width]);
             one.reverse(&gather(q, branch, head), &gather(dz, branch, head), &mut dquery, &mut dkey, &mut dvalue);
-            let count = branch.len();
-            let by_row = |columns: &[f32]| -> Vec<f32> {
-                (0..count * width).map(|at| columns[at % width * count + at / width]).collect()
-            };
-            for (out, rows) in [(&dq, dquery), (&key_parts, by_row(&dkey)), (&value_parts, by_row(&dvalue))] {
-                scatter(out, &rows, branch, (head, heads), width);
+            let [dkey, dvalue] = [dkey, dvalue].map(|columns| transposed(pool, &columns, branch.len()));
+            for (out, rows) in [(&dq, &*dquery), (&key_parts, &*dkey), (&value_parts, &*dvalue)] {
+                scatter(out, rows, branch, (head, heads), width);
             }
         });
     }

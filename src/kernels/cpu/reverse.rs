@@ -152,7 +152,7 @@ pub(super) fn outer(pool: &Pool, isa: Isa, (a, m): (&[f32], usize), (b, n): (&[f
 }
 
 /// Dense rows of `width`, the other way round.
-fn transposed(pool: &Pool, values: &[f32], width: usize) -> Scratch {
+pub(super) fn transposed(pool: &Pool, values: &[f32], width: usize) -> Scratch {
     /// Columns of a task, and rows that it turns at once: a cache line each way.
     const BLOCK: usize = 16;
     let rows = values.len() / width.max(1);
