@@ -348,7 +348,7 @@ def engine_commands(bench, what):
             work["tokens"] = o.tokens
         peer = {"what": what, "threads": o.threads, **work}
         commands = {"transformers": bench.child("peer_engine", engine="transformers", **peer)}
-        if what != "reverse" and MODELS[name][0] == "LlamaConfig":
+        if what != "reverse":
             commands["llama.cpp"] = bench.child("peer_engine", engine="llama.cpp", gguf=bench.gguf(name), **peer)
     if not o.engine:
         return commands

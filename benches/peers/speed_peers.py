@@ -48,37 +48,52 @@ def make_checkpoint(name, folder, tokenizer):
 
 
 def make_gguf(folder, file):
-    """A Llama checkpoint as float32 GGUF without a vocabulary: only token ids are fed."""
+    """A checkpoint as float32 GGUF without a vocabulary: only token ids are fed."""
     import gguf
     from safetensors.torch import load_file
 
     c = json.loads((Path(folder) / "config.json").read_text())
-    layers, heads = c["num_hidden_layers"], {"q_proj": c["num_attention_heads"], "k_proj": c["num_key_value_heads"]}
-    w = gguf.GGUFWriter(file + ".part", "llama")
+    arch = {"llama": gguf.MODEL_ARCH.LLAMA, "gpt_neox": gguf.MODEL_ARCH.GPTNEOX}[c["model_type"]]
+    layers, heads = c["num_hidden_layers"], c["num_attention_heads"]
+    width = c["hidden_size"] // heads
+    w = gguf.GGUFWriter(file + ".part", gguf.MODEL_ARCH_NAMES[arch])
     w.add_context_length(c["max_position_embeddings"])
     w.add_embedding_length(c["hidden_size"])
     w.add_block_count(layers)
     w.add_feed_forward_length(c["intermediate_size"])
-    w.add_head_count(heads["q_proj"])
-    w.add_head_count_kv(heads["k_proj"])
-    w.add_rope_dimension_count(c["hidden_size"] // heads["q_proj"])
-    w.add_layer_norm_rms_eps(c["rms_norm_eps"])
+    w.add_head_count(heads)
+    if arch == gguf.MODEL_ARCH.LLAMA:
+        w.add_head_count_kv(c["num_key_value_heads"])
+        w.add_rope_dimension_count(width)
+        w.add_layer_norm_rms_eps(c["rms_norm_eps"])
+        layout = {"q_proj": lambda t: pairs(t, heads), "k_proj": lambda t: pairs(t, c["num_key_value_heads"])}
+    else:
+        w.add_rope_dimension_count(int(width * c["rope_parameters"]["partial_rotary_factor"]))
+        w.add_layer_norm_eps(c["layer_norm_eps"])
+        w.add_parallel_residual(c["use_parallel_residual"])
+        layout = {"query_key_value": lambda t: by_kind(t, heads)}
     w.add_file_type(gguf.LlamaFileType.ALL_F32)
     w.add_vocab_size(c["vocab_size"])
     w.add_tokenizer_model("no_vocab")
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, layers)
+    names = gguf.get_tensor_name_map(arch, layers)
     for name, tensor in load_file(Path(folder) / "model.safetensors").items():
-        tensor = tensor.float().numpy()
-        count = heads.get(name.split(".")[-2])
-        if count:  # rotary pairs lie side by side in GGUF
-            halves = tensor.reshape(count, 2, -1, tensor.shape[1])
-            tensor = halves.swapaxes(1, 2).reshape(tensor.shape).copy()
-        w.add_tensor(names.get_name(name, try_suffixes=(".weight",)), tensor)
+        rows = layout.get(name.split(".")[-2], lambda t: t)(tensor.float().numpy()).copy()
+        w.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), rows)
     w.write_header_to_file()
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
     w.close()
     os.rename(file + ".part", file)
+
+
+def pairs(tensor, heads):
+    """Rotary pairs side by side, as Llama has them in GGUF."""
+    return tensor.reshape(heads, 2, -1, *tensor.shape[1:]).swapaxes(1, 2).reshape(tensor.shape)
+
+
+def by_kind(tensor, heads):
+    """Query, key and value of each head one after the other become all queries, all keys, all values."""
+    return tensor.reshape(heads, 3, -1, *tensor.shape[1:]).swapaxes(0, 1).reshape(tensor.shape)
 
 
 # ---------------------------------------------------------------- the peers, each in a process of its own

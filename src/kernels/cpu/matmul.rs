@@ -4,7 +4,7 @@ use super::array::Scratch;
 use super::isa::Isa;
 use super::packed::{PANEL, Packed};
 use super::pool::{Output, Pool};
-use super::tile::{Start, Tile, direct, kernels as wide_kernels, most_rows, strip_by};
+use super::tile::{Start, Tile, direct, kernels as wide_kernels, most_rows, strip_by, tiles};
 use crate::ckpt::Dtype;
 
 /// Length of a chain of fused multiply-adds. Against a single chain over the whole inner dimension chunks cost no time
@@ -108,7 +108,7 @@ unsafe fn task_product(isa: Isa, x: Rows<'_>, w: &Packed, group: &Group, y: *mut
     let kernels = few.unwrap_or_else(|| wide_kernels(isa));
     let run = run_length(w.k);
     let mut wide = if few.is_none() { Scratch::take(run * PANEL) } else { Scratch::take(0) };
-    let step = (w.step_bytes() / count.div_ceil(kernels.len())).next_multiple_of(16);
+    let step = (w.step_bytes() / tiles(kernels, count, ld)).next_multiple_of(16);
     let last = group.first + group.panels - 1;
     for k0 in (0..w.k).step_by(run) {
         let inner = run.min(w.k - k0);

@@ -72,6 +72,18 @@ pub(super) fn most_rows(isa: Isa) -> usize {
     kernels(isa).len()
 }
 
+/// Bytes after which memory meets the same set of the nearest cache, and how many lines such a set has: of the caches of
+/// these machines, the smallest.
+const WAY: usize = 4096;
+const WAYS: usize = 8;
+
+/// Into how many tiles `rows` of x, `lda` apart, are cut. Rows that all meet in one set must not be more than it has lines,
+/// or every step reads them from the next cache: widths of 1024, 2048 or 3072 are such.
+pub(super) fn tiles(kernels: &[TileFn], rows: usize, lda: usize) -> usize {
+    let meet = (lda * size_of::<f32>()).is_multiple_of(WAY);
+    rows.div_ceil(if meet { kernels.len().min(WAYS) } else { kernels.len() })
+}
+
 /// [`strip_by`] over panels of f32.
 ///
 /// # Safety
@@ -87,28 +99,42 @@ pub(super) unsafe fn strip(isa: Isa, tile: &Tile) {
 /// `a` has `rows` rows of `k`, `b` has `k` rows of [`PANEL`], `c` has `rows` rows of `cols`, and nobody else touches
 /// them; the kernels are for an available instruction set and for the element of `b`.
 pub(super) unsafe fn strip_by(kernels: &[TileFn], tile: &Tile) {
-    let tiles = tile.rows.div_ceil(kernels.len());
-    let chunks = tile.k.div_ceil(tile.chunk);
+    let tiles = tiles(kernels, tile.rows, tile.lda);
+    let (height, taller) = (tile.rows / tiles.max(1), tile.rows % tiles.max(1));
     let mut next = tile.next;
-    for turn in 0..tiles * chunks {
-        // Few tiles: chunk by chunk for all rows, so that the weights come from the nearest cache the second time. Many:
-        // tile by tile, so that the rows do.
-        let (chunk, index) = if tiles <= 2 { (turn / tiles, turn % tiles) } else { (turn % chunks, turn / chunks) };
-        let (from, to) = (index * tile.rows / tiles, (index + 1) * tile.rows / tiles);
-        let done = if chunk == 0 { 0 } else { chunk * tile.chunk };
+    let mut part = |from: usize, rows: usize, done: usize| {
         let part = Tile {
-            rows: to - from,
+            rows,
             k: tile.chunk.min(tile.k - done),
             a: tile.a.wrapping_add(from * tile.lda + done),
             b: tile.b.wrapping_add(done * tile.row_bytes),
             c: tile.c.wrapping_add(from * tile.ldc),
-            start: if chunk == 0 { tile.start } else { Start::Add },
+            start: if done == 0 { tile.start } else { Start::Add },
             next,
             ..*tile
         };
-        // SAFETY: the rows from..to and the steps of this chunk of what the caller vouches for.
-        unsafe { kernels[to - from - 1](&part) }
+        // SAFETY: the rows and the steps of this chunk of what the caller vouches for.
+        unsafe { kernels[rows - 1](&part) }
         next = next.wrapping_add(part.k * tile.next_step);
+    };
+    let heights = (0..tiles).map(|index| height + usize::from(index < taller));
+    let chunks = (0..tile.k).step_by(tile.chunk.min(tile.k).max(1));
+    // Few tiles: chunk by chunk for all rows, so that the weights come from the nearest cache the second time. Many: tile
+    // by tile, so that the rows do.
+    if tiles <= 2 {
+        for done in chunks {
+            let mut from = 0;
+            for rows in heights.clone() {
+                part(from, rows, done);
+                from += rows;
+            }
+        }
+    } else {
+        let mut from = 0;
+        for rows in heights {
+            chunks.clone().for_each(|done| part(from, rows, done));
+            from += rows;
+        }
     }
 }
 
