@@ -223,7 +223,9 @@ mod x86 {
                 }
             }
             for _ in 0..tile.k {
+                // Two lines: where all rows are one tile, a step moves on by both.
                 _mm_prefetch::<_MM_HINT_T1>(next.cast());
+                _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(64).cast());
                 let mut w = [_mm512_setzero_ps(); H];
                 for (half, w) in w.iter_mut().enumerate() {
                     *w = weights::<E>(b.wrapping_add(16 * half * bytes(E)));
