@@ -92,7 +92,8 @@ impl Kernels for Candle {
     type Kv = Kv;
 
     fn numerics_id(&self) -> &'static str {
-        "candle-0.11/1"
+        // Another device adds in another order.
+        if self.device.is_cpu() { "candle-0.11/1" } else { "candle-0.11-cuda/1" }
     }
 
     fn raw(&self, raw: RawTensor) -> Result<Raw> {

@@ -77,8 +77,9 @@ impl RotarySpec {
                 })
                 .collect(),
             RotaryScaling::Yarn { factor, beta_fast, beta_slow, original_context, truncate, .. } => {
-                let correction =
-                    |turns: f64| dims * (original_context / (turns * 2.0 * PI)).ln() / (2.0 * self.theta.ln());
+                let correction = |turns: f64| {
+                    dims * libm::log(original_context / (turns * 2.0 * PI)) / (2.0 * libm::log(self.theta))
+                };
                 let (mut low, mut high) = (correction(*beta_fast), correction(*beta_slow));
                 if *truncate {
                     (low, high) = (low.floor(), high.ceil());

@@ -39,11 +39,11 @@ fn the_cut_into_passes_changes_no_bit() {
 
 #[test]
 fn instruction_sets_agree_to_the_bit() {
-    assert!(Isa::available().contains(&Isa::Portable));
+    assert!(Isa::available().contains(&Isa::PORTABLE));
     for (name, path) in cases() {
         let expected = expected(&path);
         let logits = |isa| bits(&run(&open(&path, Cpu::new(isa, 2)), &expected.tokens, &[], &[]).0.values);
-        let portable = logits(Isa::Portable);
+        let portable = logits(Isa::PORTABLE);
         for isa in Isa::available() {
             assert_eq!(logits(isa), portable, "{name}: {isa:?}");
         }

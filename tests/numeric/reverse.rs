@@ -128,7 +128,7 @@ fn threads_and_instruction_sets_change_no_bit() {
     for (name, path) in some() {
         let tokens = expected(&path).tokens;
         let of = |cpu: Cpu| bits(&gradients(&taped(&path, cpu), &[nll(&tokens, SPAN)], Summed::Pass, ALL).1);
-        let wanted = of(Cpu::new(Isa::Portable, 1));
+        let wanted = of(Cpu::new(Isa::PORTABLE, 1));
         for isa in Isa::available() {
             for threads in [1, 3] {
                 assert_eq!(of(Cpu::new(isa, threads)), wanted, "{name}: {isa:?}, {threads} threads");

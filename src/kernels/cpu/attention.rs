@@ -20,13 +20,13 @@ use super::kv::Kv;
 use super::math::{scaled_softmax, soft_cap};
 use super::packed::PANEL;
 use super::pool::{Output, Pool};
-use super::tile::{Start, Tile, most_rows, strip};
+use super::tile::{Start, Tile, kernels, most_rows, strip, tiles};
 use crate::kernels::{Branch, Scoring};
 
 /// Rows whose scores are held at once, and the bytes of these scores.
 const BLOCK: usize = 84;
 const SCORE_BYTES: usize = 1 << 20;
-/// Positions whose values are taken at once: a panel of 256 x 32 is two thirds of the nearest cache.
+/// Positions whose values are taken at once: a panel of 256 x 32 is two thirds of the nearest cache, or all of a small one.
 const NEAR: usize = 256;
 
 /// Positions up to the last row of a branch.
@@ -63,6 +63,9 @@ pub(super) fn attention(
         same && own >= branch.rows && branch.first + branch.rows <= rows
     };
     assert!(branches.iter().all(whole), "a branch's own keys are there");
+    let mut end = 0;
+    let in_turn = branches.iter().all(|branch| std::mem::replace(&mut end, branch.first + branch.rows) == branch.first);
+    assert!(in_turn && heads % kv_heads == 0, "every row is one branch's, every head one group's");
     let mut tasks = Vec::new();
     for (index, branch) in branches.iter().enumerate() {
         let fit = SCORE_BYTES / (4 * positions(branch).max(1));
@@ -174,7 +177,7 @@ impl Work<'_> {
                     cols: PANEL.min(kv.length() - p * PANEL),
                     start: Start::Zero,
                     next: kv.key_panel(self.group, p + 1),
-                    next_step: 4 * PANEL / rows.div_ceil(most_rows(self.isa)),
+                    next_step: (4 * PANEL).div_ceil(tiles(kernels(self.isa), rows * block.copies - skipped, block.ld)),
                 };
                 // SAFETY: rows of q from `skipped` on, and of the score buffer, which has room for all positions.
                 unsafe { strip(self.isa, &tile) }
@@ -198,6 +201,7 @@ impl Work<'_> {
             // Of those, the first.
             let begin = |top: usize| self.first_seen(block.from + top / block.copies).saturating_sub(column);
             let (panels, most, least) = (kv.width().div_ceil(PANEL), shared(all - 1), begin(0) / NEAR * NEAR);
+            let step = (4 * PANEL).div_ceil(all.div_ceil(tall));
             for (p, near) in (0..panels).flat_map(|p| (least..most).step_by(NEAR).map(move |at| (p, at))) {
                 for (top, rows) in tiles.clone() {
                     let seen = shared(top);
@@ -218,8 +222,9 @@ impl Work<'_> {
                         ldc: block.ld,
                         cols: PANEL.min(kv.width() - p * PANEL),
                         start: if first { Start::Zero } else { Start::Carry },
-                        next: kv.value_panel(self.group, p, position + NEAR),
-                        next_step: 4 * PANEL / all.div_ceil(tall),
+                        // Each tile fetches its part of what comes next.
+                        next: kv.value_panel(self.group, p, position + NEAR).wrapping_add(top / tall * NEAR * step),
+                        next_step: step,
                     };
                     // SAFETY: rows top..top + rows of scores and out, and this panel's columns.
                     unsafe { strip(self.isa, &tile) }
@@ -254,12 +259,19 @@ mod tests {
     fn is_its_definition_and_ignores_the_future_the_cut_and_the_neighbours() {
         for (window, cap) in [(None, None), (Some(1), None), (Some(7), Some(0.5)), (Some(100), None), (None, Some(2.0))]
         {
-            check(Scoring { scale: 0.15, window, cap });
+            check((203, 6, 2, 40), Scoring { scale: 0.15, window, cap });
+        }
+        // Values in several runs, a window behind the first of them, more heads on one key than a tile has rows, and rows
+        // that meet in one set of the cache.
+        for window in [None, Some(300)] {
+            check((600, 2, 1, 8), Scoring { scale: 0.15, window, cap: None });
+            check((85, 17, 1, 8), Scoring { scale: 0.15, window: window.map(|_| 30), cap: None });
+            check((61, 16, 4, 64), Scoring { scale: 0.15, window: None, cap: None });
         }
     }
 
-    fn check(scoring: Scoring) {
-        let (positions, heads, kv_heads, width) = (203, 6, 2, 40);
+    /// Positions, heads, key/value heads, width.
+    fn check((positions, heads, kv_heads, width): (usize, usize, usize, usize), scoring: Scoring) {
         let some =
             |seed, heads: usize| wild(positions * heads * width, seed).iter().map(|x| x % 2.0).collect::<Vec<_>>();
         let (q, k, v) = (some(1, heads), some(2, kv_heads), some(3, kv_heads));
@@ -270,10 +282,10 @@ mod tests {
                 .map(|j| chain(&q[(row * heads + head) * width..][..width], &k[at(j)..][..width]) * 0.15)
                 .collect();
             if let Some(cap) = scoring.cap {
-                soft_cap(Isa::Portable, &mut p, 1.0, cap as f32);
+                soft_cap(Isa::PORTABLE, &mut p, 1.0, cap as f32);
             }
             p[..scoring.window.map_or(0, |window| (row + 1).saturating_sub(window))].fill(f32::NEG_INFINITY);
-            math::softmax(Isa::Portable, &mut p);
+            math::softmax(Isa::PORTABLE, &mut p);
             want.extend((0..width).map(|d| chain(&p, &(0..=row).map(|j| v[at(j) + d]).collect::<Vec<_>>())));
         }
         let (ld, kv_ld) = (heads * width, kv_heads * width);
@@ -285,7 +297,7 @@ mod tests {
             kv
         };
         // Borders of the segments, and the first row of the pass.
-        let cuts: [(&[usize], usize); 10] = [
+        let cuts: [(&[usize], usize); 13] = [
             (&[0, 1], 0),
             (&[0, 15], 0),
             (&[0, 84], 0),
@@ -296,7 +308,12 @@ mod tests {
             (&[0, 190, 203], 202),
             (&[0, 33, 50, 61], 50),
             (&[0, 99, 203], 180),
+            (&[0, 600], 0),
+            (&[0, 270, 600], 515),
+            (&[0, 599, 600], 599),
         ];
+        let cuts: Vec<(&[usize], usize)> =
+            cuts.into_iter().filter(|(cut, _)| cut[cut.len() - 1] <= positions).collect();
         let pools = [Pool::new(1), Pool::new(3)];
         let kvs: Vec<Vec<Kv>> = cuts
             .iter()

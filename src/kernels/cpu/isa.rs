@@ -1,14 +1,24 @@
 //! Which instructions this machine has, and one source compiled for each.
 
-/// Instruction sets that kernels exist for, the best first. All give the same bits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Isa {
+/// An instruction set that kernels exist for and that this machine has: there is no way to one that it lacks. All give the same
+/// bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Isa(Set);
+
+/// The best first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Set {
+    #[cfg(target_arch = "x86_64")]
     Avx512,
+    #[cfg(target_arch = "x86_64")]
     Avx2,
     Portable,
 }
 
 impl Isa {
+    /// What every machine can run.
+    pub const PORTABLE: Self = Self(Set::Portable);
+
     /// What this machine can run, the fastest first. Portable is always last.
     pub fn available() -> Vec<Self> {
         let mut found = Vec::new();
@@ -21,13 +31,13 @@ impl Isa {
                 && is_x86_feature_detected!("avx512dq")
                 && is_x86_feature_detected!("avx512bw")
             {
-                found.push(Self::Avx512);
+                found.push(Self(Set::Avx512));
             }
             if avx2 {
-                found.push(Self::Avx2);
+                found.push(Self(Set::Avx2));
             }
         }
-        found.push(Self::Portable);
+        found.push(Self::PORTABLE);
         found
     }
 
@@ -41,11 +51,17 @@ impl Isa {
     }
 
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Avx512 => "avx512",
-            Self::Avx2 => "avx2",
-            Self::Portable => "portable",
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx512 => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Set::Avx2 => "avx2",
+            Set::Portable => "portable",
         }
+    }
+
+    pub(super) fn set(self) -> Set {
+        self.0
     }
 }
 
@@ -61,13 +77,13 @@ macro_rules! versions {
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             fn avx2($($arg: $type),*) $(-> $result)? { $body($($arg),*) }
-            match isa {
-                // SAFETY: an `Isa` other than `Portable` comes from `available`, which asked the processor.
+            match isa.set() {
+                // SAFETY: an `Isa` comes from `available`, which asked the processor.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernels::cpu::isa::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::kernels::cpu::isa::Set::Avx512 => unsafe { avx512($($arg),*) },
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernels::cpu::isa::Isa::Avx2 => unsafe { avx2($($arg),*) },
-                _ => $body($($arg),*),
+                $crate::kernels::cpu::isa::Set::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::kernels::cpu::isa::Set::Portable => $body($($arg),*),
             }
         }
     )*};

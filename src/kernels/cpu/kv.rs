@@ -60,8 +60,10 @@ impl Kv {
         let (key_head, value_head) =
             (capacity.next_multiple_of(PANEL) * width, width.next_multiple_of(PANEL) * capacity);
         let (own_keys, own_values) = (floats_mut(&mut self.keys), floats_mut(&mut self.values));
-        for (index, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate() {
-            let (position, head) = (self.length + index / heads, index % heads);
+        // Head by head, so that a panel of keys stays near while its positions come.
+        for (head, row) in (0..heads).flat_map(|head| (0..rows).map(move |row| (head, row))) {
+            let (position, from) = (self.length + row, (row * heads + head) * width);
+            let (key, value) = (&keys[from..from + width], &values[from..from + width]);
             let panel = &mut own_keys[head * key_head + position / PANEL * PANEL * width..][..PANEL * width];
             for (entry, key) in key.iter().enumerate() {
                 panel[entry * PANEL + position % PANEL] = *key;

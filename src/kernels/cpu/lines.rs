@@ -27,7 +27,7 @@ pub(super) fn zeroed(count: usize) -> Lines {
 }
 
 /// The same for what stays and is read from end to end again and again, as weights are: on large pages, where the system
-/// has them. Small ones cost a sixth of the time of a step of decoding, for want of translations.
+/// has them. Small ones cost a thirteenth of the time of a step of decoding, for want of translations.
 pub(super) fn zeroed_on_large_pages(count: usize) -> Lines {
     let lines = zeroed(count);
     #[cfg(target_os = "linux")]

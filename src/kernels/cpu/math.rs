@@ -397,7 +397,7 @@ mod tests {
             bits(&out)
         };
         for isa in Isa::available() {
-            assert_eq!(run(isa), run(Isa::Portable), "{isa:?}");
+            assert_eq!(run(isa), run(Isa::PORTABLE), "{isa:?}");
         }
     }
 

@@ -104,11 +104,13 @@ fn groups(products: &[Product<'_>], size: usize) -> Vec<Group> {
 unsafe fn task_product(isa: Isa, x: Rows<'_>, w: &Packed, group: &Group, y: *mut f32, after: Option<*const u8>) {
     let Rows { values, ld, count } = x;
     // Few rows read half-precision panels directly; for many a panel is widened once.
-    let few = direct(isa, w.element()).filter(|kernels| w.element() == Dtype::F32 || count < 2 * kernels.len());
+    let few = direct(isa, w.element()).filter(|kernels| w.element() == Dtype::F32 || tiles(kernels, count, ld) <= 2);
     let kernels = few.unwrap_or_else(|| wide_kernels(isa));
-    let run = run_length(w.k);
+    // What has to be widened for few rows is read again at once: it must not go by way of the next cache.
+    let near = few.is_none() && tiles(kernels, count, ld) <= 2;
+    let run = if near { CHUNK.min(w.k) } else { run_length(w.k) };
     let mut wide = if few.is_none() { Scratch::take(run * PANEL) } else { Scratch::take(0) };
-    let step = (w.step_bytes() / tiles(kernels, count, ld)).next_multiple_of(16);
+    let step = w.step_bytes().div_ceil(tiles(kernels, count, ld));
     let last = group.first + group.panels - 1;
     for k0 in (0..w.k).step_by(run) {
         let inner = run.min(w.k - k0);
@@ -162,8 +164,11 @@ mod tests {
             .flat_map(|(m, n)| [1, 2, 64, 577].map(|k| (m, n, k)));
         let pools = [Pool::new(1), Pool::new(2), Pool::new(3)];
         let large = [(29, 70, 4099), (3, 300, 2049), (150, 33, 6000), (130, 70, 0), (700, 40, 576), (16, 768, 3072)];
-        for (m, n, k) in small.chain(large) {
-            let ld = k + m % 3;
+        let meeting =
+            [8, 9, 12, 14, 15, 17, 23, 24, 25, 40].map(|m| (m, 33, 1024)).into_iter().chain([(100, 40, 2048)]);
+        for (m, n, k) in small.chain(large).chain(meeting) {
+            // Rows that meet in one set of the cache, and others.
+            let ld = if k % 1024 == 0 { k } else { k + m % 3 };
             let x = wild(m * ld, 1);
             for dtype in [Dtype::F32, Dtype::Bf16, Dtype::F16] {
                 // Halves of moderate size, exactly representable in either format.

@@ -93,8 +93,8 @@ impl Packed {
             let rows: [usize; PANEL] = std::array::from_fn(|j| row_of((panel * PANEL + j).min(n - 1)) * from.row_step);
             let present = PANEL.min(n - panel * PANEL);
             match element {
-                Element::F32 => transpose::<4>(&rows[..present], k, from, out),
-                Element::F16 | Element::Bf16 => transpose::<2>(&rows[..present], k, from, out),
+                Element::F32 => transpose::<4>(&rows[..present], from, out),
+                Element::F16 | Element::Bf16 => transpose::<2>(&rows[..present], from, out),
                 Element::Q8_0 | Element::Q4K => {
                     assert!(from.k_step == 1 && k.is_multiple_of(element.block().0), "rows of whole blocks");
                     let row = |row: &usize| &from.bytes[element.size(*row)..][..element.size(k)];
@@ -174,23 +174,33 @@ pub(super) fn panel_bytes(element: Element, steps: usize) -> usize {
     }
 }
 
-/// Writes one panel, sixteen steps of k at a time: each cache line of the source is read once.
-fn transpose<const SIZE: usize>(rows: &[usize], k: usize, from: Stored<'_>, out: &mut [u8]) {
+/// Steps of the inner dimension that are turned at once: as many f32 as a cache line of the source holds.
+const TURNED: usize = 16;
+
+/// Writes one panel, a few steps of k at a time: each cache line of the source is read once.
+fn transpose<const SIZE: usize>(rows: &[usize], from: Stored<'_>, out: &mut [u8]) {
+    let (source, out) = (from.bytes.as_chunks::<SIZE>().0, out.as_chunks_mut::<SIZE>().0);
     // Columns of a matrix that is stored row by row lie beside each other.
     if rows.windows(2).all(|pair| pair[1] == pair[0] + 1) {
-        for kk in 0..k {
-            let source = (rows[0] + kk * from.k_step) * SIZE;
-            out[kk * PANEL * SIZE..][..rows.len() * SIZE].copy_from_slice(&from.bytes[source..][..rows.len() * SIZE]);
+        for (kk, step) in out.chunks_exact_mut(PANEL).enumerate() {
+            step[..rows.len()].copy_from_slice(&source[rows[0] + kk * from.k_step..][..rows.len()]);
         }
         return;
     }
-    for first in (0..k).step_by(16) {
+    for (index, steps) in out.chunks_mut(TURNED * PANEL).enumerate() {
+        let first = index * TURNED;
+        let mut block = [[[0; SIZE]; PANEL]; TURNED];
         for (j, row) in rows.iter().enumerate() {
-            for kk in first..k.min(first + 16) {
-                let source = (row + kk * from.k_step) * SIZE;
-                let target = (kk * PANEL + j) * SIZE;
-                out[target..target + SIZE].copy_from_slice(&from.bytes[source..source + SIZE]);
+            // What lies beyond the end of a row is not copied out.
+            let run = &source[row + first * from.k_step..];
+            match run.first_chunk::<TURNED>() {
+                Some(run) if from.k_step == 1 => block.iter_mut().zip(run).for_each(|(step, value)| step[j] = *value),
+                _ => {
+                    let run = run.iter().step_by(from.k_step);
+                    block.iter_mut().zip(run).for_each(|(step, value)| step[j] = *value);
+                }
             }
         }
+        steps.copy_from_slice(&block.as_flattened()[..steps.len()]);
     }
 }

@@ -7,7 +7,7 @@
 use std::cell::UnsafeCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::JoinHandle;
 
 /// Looks at the board before a worker sleeps: about 100 microseconds.
@@ -70,7 +70,13 @@ impl Pool {
     /// takes which number is open. A panic in `f` goes on here.
     pub fn run(&self, tasks: usize, f: impl Fn(usize) + Sync) {
         let alone = self.workers.is_empty() || tasks < 2;
-        let caller = if alone { None } else { self.caller.try_lock().ok() };
+        let free = || match self.caller.try_lock() {
+            Ok(caller) => Some(caller),
+            // What a panic left behind is in order: nobody is at work.
+            Err(TryLockError::Poisoned(caller)) => Some(caller.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        let caller = if alone { None } else { free() };
         if caller.is_none() {
             return (0..tasks).for_each(f);
         }
@@ -202,7 +208,15 @@ mod tests {
             }
             let failed = catch_unwind(AssertUnwindSafe(|| pool.run(50, |task| assert!(task != 33, "planted"))));
             assert!(failed.is_err());
-            pool.run(3, |_| ());
+            // All threads take part afterwards: each waits a while for the others.
+            let (here, start) = (AtomicUsize::new(0), std::time::Instant::now());
+            pool.run(threads, |_| {
+                here.fetch_add(1, Ordering::Relaxed);
+                while here.load(Ordering::Relaxed) < threads {
+                    assert!(start.elapsed().as_secs() < 20, "{threads} threads");
+                    std::thread::yield_now();
+                }
+            });
         }
     }
 }

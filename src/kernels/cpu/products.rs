@@ -132,8 +132,8 @@ mod tests {
             let a: Vec<Array> = (0..3).map(|i| wild(n, 0.3 + i as f32)).collect();
             let b: Vec<Array> = (0..6).map(|i| wild(n, 0.7 + i as f32)).collect();
             let (a, b): (Vec<&Array>, Vec<&Array>) = (a.iter().collect(), b.iter().collect());
-            let all = inner_products(&Pool::new(1), Isa::Portable, &a, &b);
-            let squared = squares(&Pool::new(1), Isa::Portable, &a, Some(b[5]));
+            let all = inner_products(&Pool::new(1), Isa::PORTABLE, &a, &b);
+            let squared = squares(&Pool::new(1), Isa::PORTABLE, &a, Some(b[5]));
             for (i, x) in a.iter().enumerate() {
                 for (j, y) in b.iter().enumerate() {
                     let pairs = x.values().iter().zip(y.values());
@@ -147,7 +147,7 @@ mod tests {
                 assert!((squared[i] - weighted).abs() <= 1e6 * n as f64 * f64::from(f32::EPSILON), "{n}");
                 assert_eq!(squares(&Pool::new(2), Isa::best(), &[x], Some(b[5]))[0].to_bits(), squared[i].to_bits());
                 let plain = squares(&Pool::new(2), Isa::best(), &[x], None);
-                assert_eq!(plain, inner_products(&Pool::new(1), Isa::Portable, &[x], &[x]), "{n}");
+                assert_eq!(plain, inner_products(&Pool::new(1), Isa::PORTABLE, &[x], &[x]), "{n}");
             }
         }
     }

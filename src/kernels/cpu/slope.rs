@@ -162,7 +162,7 @@ mod tests {
         for kind in KINDS {
             let mut row = small(3);
             let values: Vec<f32> = row.iter().map(|x| activation(*x, kind).0).collect();
-            math::activate(Isa::Portable, &mut row, kind);
+            math::activate(Isa::PORTABLE, &mut row, kind);
             let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 3e-7 * b.abs() + 1e-30;
             assert!(values.iter().zip(&row).all(near), "{kind:?}");
         }
@@ -187,7 +187,7 @@ mod tests {
             bits(&out)
         };
         for isa in Isa::available() {
-            assert_eq!(run(isa), run(Isa::Portable), "{isa:?}");
+            assert_eq!(run(isa), run(Isa::PORTABLE), "{isa:?}");
         }
     }
 }

@@ -5,7 +5,7 @@
 //! together, where a block of the inner dimension ends, how wide a vector is: all that only chooses the order in which
 //! *different* outputs proceed. So the bits depend on none of it.
 
-use super::isa::Isa;
+use super::isa::{Isa, Set};
 use super::packed::{Element, PANEL};
 
 /// `rows` x one panel: `c[i][j]` becomes the sum over k of `a[i][k] b[k][j]`, in the order above, from `start`.
@@ -46,23 +46,23 @@ type TileFn = unsafe fn(&Tile);
 
 /// Kernels for 1, 2, ... rows over panels of f32; index 0 is for one row.
 pub(super) fn kernels(isa: Isa) -> &'static [TileFn] {
-    match isa {
+    match isa.set() {
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => &x86::AVX512_F32,
+        Set::Avx512 => &x86::AVX512_F32,
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => &x86::AVX2_F32,
-        _ => &[portable as TileFn; 8],
+        Set::Avx2 => &x86::AVX2_F32,
+        Set::Portable => &[portable as TileFn; 8],
     }
 }
 
 /// Kernels that read panels of `element` as they are stored; none where they have to be widened first.
 pub(super) fn direct(isa: Isa, element: Element) -> Option<&'static [TileFn]> {
-    match (isa, element) {
+    match (isa.set(), element) {
         (_, Element::F32) => Some(kernels(isa)),
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512, Element::Bf16) => Some(&x86::AVX512_BF16),
+        (Set::Avx512, Element::Bf16) => Some(&x86::AVX512_BF16),
         #[cfg(target_arch = "x86_64")]
-        (Isa::Avx512, Element::F16) => Some(&x86::AVX512_F16),
+        (Set::Avx512, Element::F16) => Some(&x86::AVX512_F16),
         _ => None,
     }
 }
@@ -119,8 +119,8 @@ pub(super) unsafe fn strip_by(kernels: &[TileFn], tile: &Tile) {
     };
     let heights = (0..tiles).map(|index| height + usize::from(index < taller));
     let chunks = (0..tile.k).step_by(tile.chunk.min(tile.k).max(1));
-    // Few tiles: chunk by chunk for all rows, so that the weights come from the nearest cache the second time. Many: tile
-    // by tile, so that the rows do.
+    // Few tiles: chunk by chunk for all rows, so that the weights of a chunk are near when they are read again. Many: tile
+    // by tile.
     if tiles <= 2 {
         for done in chunks {
             let mut from = 0;
@@ -141,13 +141,24 @@ pub(super) unsafe fn strip_by(kernels: &[TileFn], tile: &Tile) {
 /// The definition, for any machine.
 #[expect(clippy::cast_ptr_alignment, reason = "panels of f32 are aligned")]
 unsafe fn portable(tile: &Tile) {
-    for (i, j) in (0..tile.rows).flat_map(|i| (0..tile.cols).map(move |j| (i, j))) {
+    for i in 0..tile.rows {
         // SAFETY: see `strip_by`.
         unsafe {
-            let (a, b, c) = (tile.a.add(i * tile.lda), tile.b.cast::<f32>().add(j), tile.c.add(i * tile.ldc + j));
-            let first = if tile.start == Start::Carry { *c } else { 0.0 };
-            let sum = (0..tile.k).fold(first, |sum, k| (*a.add(k)).mul_add(*b.add(k * PANEL), sum));
-            *c = if tile.start == Start::Add { *c + sum } else { sum };
+            let c = std::slice::from_raw_parts_mut(tile.c.add(i * tile.ldc), tile.cols);
+            let mut sums = [0.0; PANEL];
+            if tile.start == Start::Carry {
+                sums[..tile.cols].copy_from_slice(c);
+            }
+            for k in 0..tile.k {
+                let (x, w) = (*tile.a.add(i * tile.lda + k), &*tile.b.cast::<[f32; PANEL]>().add(k));
+                // All outputs of the row side by side, which a compiler can vectorise.
+                for (sum, w) in sums.iter_mut().zip(w) {
+                    *sum = x.mul_add(*w, *sum);
+                }
+            }
+            for (c, sum) in c.iter_mut().zip(sums) {
+                *c = if tile.start == Start::Add { *c + sum } else { sum };
+            }
         }
     }
 }
@@ -223,7 +234,7 @@ mod x86 {
                 }
             }
             for _ in 0..tile.k {
-                // Two lines: where all rows are one tile, a step moves on by both.
+                // Two lines: where all rows are one tile of f32, a step moves on by both.
                 _mm_prefetch::<_MM_HINT_T1>(next.cast());
                 _mm_prefetch::<_MM_HINT_T1>(next.wrapping_add(64).cast());
                 let mut w = [_mm512_setzero_ps(); H];
@@ -291,6 +302,23 @@ mod x86 {
                         }
                         _mm256_maskstore_ps(c(i, v), mask[v], sum);
                     }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_that_meet_in_one_set_are_cut_smaller() {
+        for isa in Isa::available() {
+            let (kernels, most) = (kernels(isa), most_rows(isa));
+            for (lda, height) in [(576, most), (1024, most.min(8)), (3072, most.min(8)), (1536, most), (3073, most)] {
+                for rows in 0..50 {
+                    assert_eq!(tiles(kernels, rows, lda), rows.div_ceil(height), "{rows} rows, {lda} apart, {isa:?}");
                 }
             }
         }

@@ -86,7 +86,7 @@ mod tests {
         let wild = |n: usize, by: f32| -> Vec<f32> { (0..n).map(|i| (i as f32 * by).sin() * 1e3).collect() };
         for n in [0, 1, 15, 16, 17, 100, 4096] {
             let (a, b) = (wild(n, 0.7), wild(n, 1.3));
-            let wanted = dot(Isa::Portable, &a, &b);
+            let wanted = dot(Isa::PORTABLE, &a, &b);
             let exact: f64 = a.iter().zip(&b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum();
             assert!((f64::from(wanted) - exact).abs() <= 1e6 * n as f64 * f64::from(f32::EPSILON), "{n}");
             for isa in Isa::available() {

@@ -114,7 +114,7 @@ fn read_scaling(inner: &mut ConfigReader<'_>, context: Option<usize>) -> RotaryS
 /// YaRN with the defaults of transformers 5.23. The attention factor multiplies cosines and sines.
 fn yarn(inner: &mut ConfigReader<'_>, context: Option<usize>) -> RotaryScaling {
     let factor = positive(inner, "factor", None);
-    let magnitude = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * factor.ln() + 1.0 };
+    let magnitude = |scale: f64| if factor <= 1.0 { 1.0 } else { 0.1 * scale * libm::log(factor) + 1.0 };
     let attention_factor = match (inner.has("attention_factor"), inner.has("mscale") && inner.has("mscale_all_dim")) {
         (true, _) => positive(inner, "attention_factor", None),
         (false, true) => {
