@@ -44,6 +44,12 @@ impl Error {
         Self::new(ErrorKind::Internal, Diagnostic::new(message))
     }
 
+    /// Somebody wants the program to stop; what is done is kept.
+    pub fn interrupted() -> Self {
+        let stopped = Diagnostic::new("interrupted").help("the same command goes on where it stopped");
+        Self::new(ErrorKind::Incomplete, stopped)
+    }
+
     /// An operating-system failure while doing `what` with `path`.
     pub fn io(what: &str, path: &Path, source: &std::io::Error) -> Self {
         Self::new(ErrorKind::Io, Diagnostic::new(format!("failed to {what}: {source}")).in_file(path))

@@ -1,5 +1,6 @@
 //! `veval run`
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -73,6 +74,7 @@ impl Work<'_> {
             again: arguments.again,
             sharing: sharing(arguments),
             shard: arguments.shard,
+            soon: 0,
         };
         stop_when_interrupted()?;
         let local = local_options(arguments);
@@ -129,8 +131,8 @@ impl Work<'_> {
                 .collect()
         };
         let plan = |items: &[usize]| {
-            let places: Vec<_> = items.iter().flat_map(|&item| encoded.places(item..item + 1)).collect();
-            encoded.plan(&places, sharing(arguments))
+            let places = items.iter().flat_map(|&item| encoded.places(item..item + 1));
+            encoded.plan(&encoded.groups(places), BTreeMap::new(), sharing(arguments))
         };
         for (index, task) in prepared.tasks.iter().enumerate() {
             let own = items(Some(index));

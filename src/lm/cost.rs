@@ -57,36 +57,54 @@ impl<K: Kernels> Local<K> {
     pub fn cost(&self, plan: &Plan, speed: Speed) -> Cost {
         let decoder = self.decoder();
         let spec = decoder.spec();
-        let mut depths = vec![0; plan.nodes().len()];
         let mut operations = 0.0;
-        let mut deepest = 0;
-        for (index, node) in plan.nodes().iter().enumerate() {
-            let (before, rows) = (depths[index], node.range.len());
+        for (node, before) in plan.nodes().iter().zip(depths(plan)) {
+            let rows = node.range.len();
             operations += rows as f64 * per_row(spec) + attention(spec, before, rows);
-            deepest = deepest.max(before + rows);
-            for &child in &node.children {
-                depths[child] = before + rows;
-            }
         }
         operations += plan.rows_scored() as f64 * 2.0 * (spec.vocab * spec.width) as f64;
         for &request in plan.alone() {
             let rows = plan.requests()[request].tokens.len();
             operations += rows as f64 * per_row(spec) + attention(spec, 0, rows);
         }
-        let generations = plan.requests().iter().filter(|request| matches!(request.ask, Ask::Generate { .. })).count();
-        let generated = plan.tokens_generated();
-        let longest = deepest + generated.div_ceil(generations.max(1));
-        let together = longest * generations.clamp(1, SHORT) + self.rows();
         // A generated token reads its whole past, at the speed at which the step of the calibration read the weights.
         let weights = 2.0 * per_row(spec) + 4.0 * (spec.vocab * spec.width) as f64;
-        let past = decoder.segment_bytes(longest) as f64 / weights * SHORT as f64;
+        let past = decoder.segment_bytes(longest(plan)) as f64 / weights * SHORT as f64;
         Cost {
-            seconds: operations / speed.operations + generated as f64 * speed.generated * (1.0 + past),
+            seconds: operations / speed.operations + plan.tokens_generated() as f64 * speed.generated * (1.0 + past),
             memory: ctx::memory_used().unwrap_or(0)
                 + decoder.footprint().pass(self.rows())
-                + decoder.segment_bytes(together),
+                + self.kept(plan).min(self.room(plan, 0).bytes),
         }
     }
+
+    /// Bytes of keys and values that a plan keeps at once where nothing limits it: of as many generations as a pass has rows,
+    /// or of one path, and of the rows that passes leave for those that go on from them.
+    pub(super) fn kept(&self, plan: &Plan) -> usize {
+        let together = longest(plan) * generations(plan).clamp(1, self.rows()) + 2 * self.rows();
+        self.decoder().segment_bytes(together)
+    }
+}
+
+fn generations(plan: &Plan) -> usize {
+    plan.requests().iter().filter(|request| matches!(request.ask, Ask::Generate { .. })).count()
+}
+
+/// Positions of the longest path, with what is generated behind it, on average.
+fn longest(plan: &Plan) -> usize {
+    let deepest = plan.nodes().iter().zip(depths(plan)).map(|(node, before)| before + node.range.len()).max();
+    deepest.unwrap_or(0) + plan.tokens_generated().div_ceil(generations(plan).max(1))
+}
+
+/// Positions before each node.
+fn depths(plan: &Plan) -> Vec<usize> {
+    let mut depths = vec![0; plan.nodes().len()];
+    for (index, node) in plan.nodes().iter().enumerate() {
+        for &child in &node.children {
+            depths[child] = depths[index] + node.range.len();
+        }
+    }
+    depths
 }
 
 /// Operations of one row in all products of all blocks.

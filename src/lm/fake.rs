@@ -1,7 +1,7 @@
 //! A model without weights: every answer is a hash of the question. It lets the whole spine be tested without
 //! arithmetic, and shows what a score is worth that knows nothing.
 
-use super::{LanguageModel, ModelInfo, Sink};
+use super::{Answers, LanguageModel, ModelInfo, Sink};
 use crate::error::{Error, Result};
 use crate::request::{Ask, Plan, Request, Response, ScoredToken};
 use crate::text::Tokenizer;
@@ -62,12 +62,10 @@ impl LanguageModel for Fake {
         &self.tokenizer
     }
 
-    fn execute(&self, plan: &Plan, sink: &mut Sink<'_>) -> Result<()> {
+    fn execute(&self, plan: &Plan, _soon: usize, sink: &mut Sink<'_>) -> Result<()> {
         // Last first, so that nobody comes to rely on an order.
-        plan.requests()
-            .iter()
-            .enumerate()
-            .rev()
-            .try_for_each(|(index, request)| sink(vec![(index, self.answer(request)?)]))
+        plan.requests().iter().enumerate().rev().try_for_each(|(index, request)| {
+            sink(Answers { whole: vec![(index, self.answer(request)?)], begun: Vec::new() })
+        })
     }
 }

@@ -5,7 +5,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 
 use crate::error::{Error, Result};
 use crate::kernels::LogitRow;
-use crate::request::{Ask, Plan, Response, Sampling};
+use crate::request::{Ask, Begun, Plan, Response, Sampling};
 use crate::text::Tokenizer;
 
 /// What ends the generations of one model.
@@ -21,35 +21,49 @@ pub(super) struct Rules<'a> {
 /// borders), `max_tokens`, or the model's longest input.
 pub(super) struct Generation {
     pub request: usize,
-    tokens: Vec<u32>,
-    log_probs: Vec<f32>,
+    so_far: Begun,
     text: String,
     /// Random numbers of this request alone.
     stream: Option<ChaCha12Rng>,
 }
 
 impl Rules<'_> {
-    /// Positions that a generation may add to its prompt. The last token is never an input.
+    /// Positions that a generation may add to its prompt and to what it has already. The last token is never an input.
     pub fn longest(&self, plan: &Plan, request: usize) -> usize {
-        let prompt = plan.requests()[request].tokens.len();
-        let asked = asked(plan, request).map_or(0, |(_, max_tokens, _)| max_tokens.saturating_sub(1));
-        asked.min(self.max_length.saturating_sub(prompt)).max(1)
+        let there = plan.requests()[request].tokens.len();
+        let begun = plan.begun(request).map_or(0, |begun| begun.tokens.len());
+        let asked = asked(plan, request).map_or(0, |(_, max_tokens, _)| max_tokens.saturating_sub(1 + begun));
+        asked.min(self.max_length.saturating_sub(there)).max(1)
     }
 }
 
 impl Generation {
+    /// One at its beginning, or one that goes on where it was stopped.
     pub fn begin(plan: &Plan, request: usize) -> Result<Self> {
         let (_, _, sampling) = asked(plan, request)?;
+        let so_far = plan.begun(request).cloned().unwrap_or_default();
+        let tokens = &plan.requests()[request].tokens;
         let stream = match sampling {
             Sampling::Greedy => None,
-            Sampling::Random { seed, .. } => Some(stream(seed, &plan.requests()[request].tokens)),
+            Sampling::Random { seed, .. } => {
+                let mut stream = stream(seed, &tokens[..tokens.len() - so_far.tokens.len()]);
+                // Each token took one number.
+                for _ in &so_far.tokens {
+                    uniform(&mut stream);
+                }
+                Some(stream)
+            }
         };
-        Ok(Self { request, tokens: Vec::new(), log_probs: Vec::new(), text: String::new(), stream })
+        Ok(Self { request, so_far, text: String::new(), stream })
+    }
+
+    pub fn so_far(&self) -> &Begun {
+        &self.so_far
     }
 
     /// The token that goes in next.
     pub fn last(&self) -> &[u32] {
-        &self.tokens[self.tokens.len().saturating_sub(1)..]
+        &self.so_far.tokens[self.so_far.tokens.len().saturating_sub(1)..]
     }
 
     /// Chooses a token from the logits after the last one; says whether that was the end. `logit` gives the logit of
@@ -72,11 +86,12 @@ impl Generation {
             }
             _ => row.best as u32,
         };
-        self.tokens.push(token);
-        self.log_probs.push(row.log_prob(logit(token)?));
-        self.text = tokenizer.decode(&self.tokens)?;
+        let Begun { tokens, log_probs } = &mut self.so_far;
+        tokens.push(token);
+        log_probs.push(row.log_prob(logit(token)?));
+        self.text = tokenizer.decode(tokens)?;
         let stopped = stop.iter().any(|stop| !stop.is_empty() && self.text.contains(stop));
-        Ok(stopped || rules.ends.contains(&token) || self.tokens.len() >= max_tokens || full)
+        Ok(stopped || rules.ends.contains(&token) || tokens.len() >= max_tokens || full)
     }
 
     /// The text is cut before the first occurrence of each stop text, in the order of the list, and has no special
@@ -84,7 +99,8 @@ impl Generation {
     pub fn response(self, plan: &Plan) -> Result<Response> {
         let (stop, ..) = asked(plan, self.request)?;
         let text = cut(&self.text, stop).to_owned();
-        Ok(Response::Generate { text, tokens: self.tokens, log_probs: self.log_probs })
+        let Begun { tokens, log_probs } = self.so_far;
+        Ok(Response::Generate { text, tokens, log_probs })
     }
 }
 
@@ -115,17 +131,16 @@ fn uniform(stream: &mut ChaCha12Rng) -> f64 {
 /// order of their ids), after temperature, then the `top_k` most likely (0 for all), then the smallest set of them that
 /// holds `top_p` of the probability: the order of transformers 5.23.
 fn draw(logits: &[f32], temperature: f64, top_p: f64, top_k: usize, point: f64) -> u32 {
-    let mut order: Vec<u32> = (0..logits.len() as u32).filter(|&id| !logits[id as usize].is_nan()).collect();
-    let descending = |a: &u32, b: &u32| logits[*b as usize].total_cmp(&logits[*a as usize]).then(a.cmp(b));
+    let numbers = logits.iter().zip(0u32..).filter(|(logit, _)| !logit.is_nan());
+    let mut order: Vec<u64> = numbers.map(|(logit, id)| place_in_order(*logit, id)).collect();
     if top_k > 0 && top_k < order.len() {
-        order.select_nth_unstable_by(top_k - 1, descending);
+        order.select_nth_unstable(top_k - 1);
         order.truncate(top_k);
     }
-    order.sort_unstable_by(descending);
-    let Some(&best) = order.first() else { return 0 };
-    let max = f64::from(logits[best as usize]);
-    let weights: Vec<f64> =
-        order.iter().map(|&id| libm::exp((f64::from(logits[id as usize]) - max) / temperature)).collect();
+    order.sort_unstable();
+    let logit = |place: &u64| f64::from(logits[*place as u32 as usize]);
+    let Some(max) = order.first().map(logit) else { return 0 };
+    let weights: Vec<f64> = order.iter().map(|place| libm::exp((logit(place) - max) / temperature)).collect();
     let total: f64 = weights.iter().sum();
     let mut held = 0.0;
     let kept = weights.iter().take_while(|weight| {
@@ -140,7 +155,16 @@ fn draw(logits: &[f32], temperature: f64, top_p: f64, top_k: usize, point: f64) 
         below += weight;
         point * mass < below
     });
-    order[place.unwrap_or(kept - 1)]
+    order[place.unwrap_or(kept - 1)] as u32
+}
+
+/// A number by which tokens stand in descending order of their logits, equal ones in order of their ids, which are its lower
+/// half. One number is sorted several times as fast as two are compared.
+fn place_in_order(logit: f32, id: u32) -> u64 {
+    let bits = logit.to_bits();
+    // As unsigned numbers, from the largest to the smallest.
+    let descending = if bits >> 31 == 0 { !(bits | (1 << 31)) } else { bits };
+    u64::from(descending) << 32 | u64::from(id)
 }
 
 /// What stands before the first occurrence of each stop text, one after the other.
@@ -184,6 +208,16 @@ mod tests {
         // Half the temperature squares the probabilities.
         near(&shares(&logits, 0.5, 1.0, 0), &[1.0 / 30.0, 16.0 / 30.0, 4.0 / 30.0, 9.0 / 30.0]);
         assert_eq!(draw(&[1.0, f32::NAN, 1.0], 1.0, 1.0, 1, 0.99), 0);
+    }
+
+    #[test]
+    fn the_order_is_descending_and_total() {
+        let values =
+            [f32::INFINITY, 3.5, 1.0, f32::MIN_POSITIVE, 1e-45, 0.0, -0.0, -1e-45, -1.0, -3.5, f32::NEG_INFINITY];
+        let places: Vec<u64> = values.iter().map(|&value| place_in_order(value, 7)).collect();
+        assert!(places.is_sorted_by(|a, b| a < b), "{places:x?}");
+        assert!(place_in_order(1.0, 7) < place_in_order(1.0, 8));
+        assert_eq!(place_in_order(-2.0, u32::MAX) as u32, u32::MAX);
     }
 
     #[test]

@@ -5,8 +5,9 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::generate::Rules;
+use super::memory::Room;
 use super::passes::{Limits, Passes};
-use super::{LanguageModel, ModelInfo, Sink, memory};
+use super::{Answers, LanguageModel, ModelInfo, Sink, memory};
 use crate::ckpt::{Address, Config};
 use crate::ctx;
 use crate::error::{Error, Result};
@@ -121,6 +122,11 @@ impl<K: Kernels> Local<K> {
         memory::left(&self.decoder, self.rows, self.memory, self.weights)
     }
 
+    /// What is left for the keys and values of a plan.
+    pub(super) fn room(&self, plan: &Plan, soon: usize) -> Room {
+        Room::of(&self.decoder, self.rows, plan, (self.memory, soon))
+    }
+
     pub fn decoder(&self) -> &Decoder<K> {
         &self.decoder
     }
@@ -173,13 +179,14 @@ impl<K: Kernels> LanguageModel for Local<K> {
         &self.tokenizer
     }
 
-    fn execute(&self, plan: &Plan, sink: &mut Sink<'_>) -> Result<()> {
+    fn execute(&self, plan: &Plan, soon: usize, sink: &mut Sink<'_>) -> Result<()> {
         for &request in plan.alone() {
-            sink(vec![(request, self.alone(&plan.requests()[request])?)])?;
+            let answer = (request, self.alone(&plan.requests()[request])?);
+            sink(Answers { whole: vec![answer], begun: Vec::new() })?;
         }
         let rules = Rules { ends: &self.info.ends, max_length: self.info.max_length };
-        let kv_bytes = memory::for_keys_and_values(&self.decoder, self.rows, self.memory);
-        Passes::new(&self.decoder, &self.tokenizer, plan, rules, Limits { rows: self.rows, kv_bytes })?.run(sink)
+        let room = self.room(plan, soon);
+        Passes::new(&self.decoder, &self.tokenizer, plan, rules, Limits { rows: self.rows, room })?.run(sink)
     }
 }
 

@@ -6,12 +6,16 @@ use crate::ctx;
 use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::model::{Decoder, Footprint};
+use crate::request::Plan;
 
 /// Without a limit of the user's: this part of what the machine has free.
 const SHARE_OF_FREE: f64 = 0.8;
 
 /// Bytes for program, tokenizer and plan before anything is known about them.
 const BASE: usize = 64 << 20;
+
+/// What a process holds is not the same every time: a limit that is recommended has so much to spare.
+const SLACK: usize = 16 << 20;
 
 /// The limit of this process in bytes: the one asked for, else what it has and most of what is free now.
 pub fn limit(asked: Option<usize>) -> usize {
@@ -34,20 +38,53 @@ pub(super) fn check_weights(footprint: &Footprint, rows: usize, limit: usize) ->
     ))
 }
 
-/// Whether a checkpoint can be read while another one runs: it takes at most a quarter of what the limit leaves.
-pub fn room_beside<K: Kernels>(checkpoint: &Address, options: &LocalOptions) -> bool {
+/// Bytes that it takes to read a checkpoint while another one runs; none if that is more than a quarter of what the limit
+/// leaves.
+pub fn room_beside<K: Kernels>(checkpoint: &Address, options: &LocalOptions) -> Option<usize> {
     let left = limit(options.max_memory).saturating_sub(ctx::memory_used().unwrap_or(0));
-    let needed = |footprint: Footprint| footprint.weights + footprint.reading;
-    Footprint::of_checkpoint::<K>(checkpoint).is_ok_and(|footprint| needed(footprint) <= left / 4)
+    let Footprint { weights, reading, .. } = Footprint::of_checkpoint::<K>(checkpoint).ok()?;
+    Some(weights + reading).filter(|needed| *needed <= left / 4)
 }
 
-/// Bytes left for keys and values, now that everything else is in place.
-pub(super) fn for_keys_and_values<K: Kernels>(decoder: &Decoder<K>, rows: usize, limit: usize) -> usize {
-    let used = ctx::memory_used().unwrap_or(0);
-    limit.saturating_sub(used + decoder.footprint().pass(rows))
+/// What the limit leaves for keys and values.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Room {
+    /// To be kept at once, where there is a choice.
+    pub bytes: usize,
+    pub limit: usize,
+    /// What everything that is there takes of the limit, without estimates of what is still to come.
+    pub taken: usize,
 }
 
-/// The same with weights that have not all their forms yet.
+impl Room {
+    /// Beside a pass of `rows`, the answers to a plan, and what the process holds: now, or as soon as others have what they
+    /// are about to take (`soon`).
+    pub fn of<K: Kernels>(decoder: &Decoder<K>, rows: usize, plan: &Plan, (limit, soon): (usize, usize)) -> Self {
+        let (now, pass) = (ctx::memory_used().unwrap_or(0), decoder.footprint().pass(rows));
+        Self { bytes: limit.saturating_sub(now.max(soon) + pass + answers(plan)), limit, taken: now + pass }
+    }
+
+    /// Refuses what does not fit even by itself, with the limit that it would fit into.
+    pub fn check(&self, needed: usize) -> Result<()> {
+        if self.taken + needed <= self.limit {
+            return Ok(());
+        }
+        let (enough, limit) = (bytes(self.taken + needed + SLACK), bytes(self.limit));
+        let [taken, needed] = [self.taken, needed].map(bytes);
+        Err(Error::bad(format!("expected a memory limit of at least {enough}, found {limit}")).help(format!(
+            "weights, tokens and a pass take {taken}, the longest input {needed} of keys and values; raise --max-memory"
+        )))
+    }
+}
+
+/// Bytes that the answers to a plan take until they are scored, more or less.
+fn answers(plan: &Plan) -> usize {
+    const REQUEST: usize = 256;
+    const TOKEN: usize = 8;
+    plan.requests().len() * REQUEST + (plan.rows_scored() + plan.tokens_generated()) * TOKEN
+}
+
+/// Bytes left beside a pass, where weights have not all their forms yet.
 pub(super) fn left<K: Kernels>(decoder: &Decoder<K>, rows: usize, limit: usize, weights: usize) -> usize {
     let used = ctx::memory_used().unwrap_or(0).max(BASE + weights);
     limit.saturating_sub(used + decoder.footprint().pass(rows))
@@ -59,12 +96,6 @@ pub fn beside(left: usize, needed: usize, what: &str) -> Result<usize> {
         let (needed, left) = (bytes(needed), bytes(left));
         Error::bad(format!("expected {needed} of memory for {what}, found {left}"))
     })
-}
-
-/// A path of the plan does not fit.
-pub(super) fn too_small(missing: usize) -> Error {
-    Error::bad(format!("expected a memory limit that is larger by {}: the longest input does not fit", bytes(missing)))
-        .help("raise --max-memory")
 }
 
 /// `1.25 GB` and the like, rounded up.

@@ -14,7 +14,7 @@ pub use local::{Local, LocalOptions, cpu, max_length};
 pub use memory::{beside as memory_beside, bytes as shown_bytes, limit as memory_limit, room_beside};
 
 use crate::error::Result;
-use crate::request::{Plan, Response};
+use crate::request::{Begun, Plan, Response};
 use crate::text::Tokenizer;
 
 /// What is known about a model.
@@ -35,7 +35,12 @@ pub struct ModelInfo {
 }
 
 /// Answers by index of the request.
-pub type Answers = Vec<(usize, Response)>;
+#[derive(Debug, Default)]
+pub struct Answers {
+    pub whole: Vec<(usize, Response)>,
+    /// Generations that are not at their end; worth keeping, in case that the program is stopped.
+    pub begun: Vec<(usize, Begun)>,
+}
 
 /// Receives the answers of one forward pass after the other, in any order.
 pub type Sink<'a> = dyn FnMut(Answers) -> Result<()> + 'a;
@@ -46,6 +51,7 @@ pub trait LanguageModel {
 
     fn tokenizer(&self) -> &Tokenizer;
 
-    /// Answers every request of the plan; stops at the first error, of its own or of the sink.
-    fn execute(&self, plan: &Plan, sink: &mut Sink<'_>) -> Result<()>;
+    /// Answers every request of the plan; stops at the first error, of its own or of the sink. Of the memory that the
+    /// process may hold it counts `soon` bytes as taken, if that is more than what is taken now: others are about to.
+    fn execute(&self, plan: &Plan, soon: usize, sink: &mut Sink<'_>) -> Result<()>;
 }

@@ -13,22 +13,26 @@
 use std::collections::BTreeMap;
 
 use super::generate::{Generation, Rules};
+use super::memory::Room;
 use super::{Answers, Sink};
 use crate::ctx;
-use crate::diag::Diagnostic;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::kernels::Kernels;
 use crate::model::{Cache, Decoder, Sequence, Taps};
-use crate::request::{Ask, Plan, Response, ScoredToken, Want};
+use crate::request::{Ask, Begun, Plan, Response, ScoredToken, Want};
 use crate::text::Tokenizer;
+
+/// After so many tokens, and whenever there are twice as many, a generation is handed over as far as it is: a program that is
+/// killed loses no more than half of it, and what is kept on the way is no more than as much again.
+const KEPT_FROM: usize = 256;
 
 /// What bounds a pass.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// Rows of one pass.
     pub rows: usize,
-    /// Bytes of keys and values that are alive at once.
-    pub kv_bytes: usize,
+    /// For keys and values that are alive at once.
+    pub room: Room,
 }
 
 /// A node whose beginning is computed, or a generation that waits for its turn.
@@ -76,6 +80,15 @@ struct Partial {
     missing: usize,
 }
 
+/// A generation whose next token is chosen, and the part of the pass that it comes from.
+struct Chosen<K: Kernels> {
+    generation: Box<Generation>,
+    cache: Cache<K>,
+    from: usize,
+    /// Whether it has a row of its own already.
+    running: bool,
+}
+
 impl<'a, K: Kernels> Passes<'a, K> {
     /// # Errors
     /// When a single path of the plan needs more than the limit.
@@ -88,9 +101,7 @@ impl<'a, K: Kernels> Passes<'a, K> {
     ) -> Result<Self> {
         let heights = heights(decoder, plan, &rules);
         let most = plan.roots().iter().map(|&root| heights[root]).max().unwrap_or(0);
-        if most > limits.kv_bytes {
-            return Err(super::memory::too_small(most - limits.kv_bytes));
-        }
+        limits.room.check(most)?;
         let open = |&node: &usize| Work { what: What::Node { node, done: 0 }, cache: decoder.empty_cache() };
         let open = plan.roots().iter().rev().map(open).collect();
         let (running, partial) = (Vec::new(), BTreeMap::new());
@@ -101,13 +112,23 @@ impl<'a, K: Kernels> Passes<'a, K> {
     pub fn run(mut self, sink: &mut Sink<'_>) -> Result<()> {
         while !(self.open.is_empty() && self.running.is_empty()) {
             if ctx::interrupted() {
-                let stopped = Diagnostic::new("interrupted").help("the same command goes on where it stopped");
-                return Err(Error::new(ErrorKind::Incomplete, stopped));
+                sink(Answers { whole: Vec::new(), begun: self.on_their_way() })?;
+                return Err(Error::interrupted());
             }
             let parts = self.fill()?;
             sink(self.pass(parts)?)?;
         }
         Ok(())
+    }
+
+    /// All generations that have a token, as far as they are.
+    fn on_their_way(&self) -> Vec<(usize, Begun)> {
+        let waiting = self.open.iter().filter_map(|work| match &work.what {
+            What::Generation(generation) => Some(generation),
+            What::Node { .. } => None,
+        });
+        let all = self.running.iter().map(|(generation, _)| generation).chain(waiting);
+        all.map(|generation| (generation.request, generation.so_far().clone())).collect()
     }
 
     /// Takes what fits into the next pass.
@@ -134,7 +155,7 @@ impl<'a, K: Kernels> Passes<'a, K> {
             let (alone, first) = (edited(&work.what), pass.is_empty());
             // A long node is cut where a good part of the pass is free, so that running generations do not go alone.
             let fits = left <= room || 2 * room >= self.limits.rows;
-            let affordable = self.decoder.live_bytes() + promised + needs <= self.limits.kv_bytes;
+            let affordable = self.decoder.live_bytes() + promised + needs <= self.limits.room.bytes;
             if !fits || !(affordable || first) || (alone && !first) {
                 break;
             }
@@ -211,33 +232,38 @@ impl<'a, K: Kernels> Passes<'a, K> {
         drop(sequences);
         let place = |row: usize| read.partition_point(|&own| own < row);
         let mut answers = self.score(&parts, &hidden, &place)?;
-        // Rows after which a token is chosen: whose, and how far they are.
-        let (mut rows, mut chosen) = (Vec::new(), Vec::new());
-        // In this order: what was admitted last lies on top then and is finished first. Those before it were admitted
-        // without counting it, so the other order could need more than the limit.
-        for part in parts {
+        // What goes on from each part, and rows after which a token is chosen.
+        let (mut after, mut rows, mut chosen) = (Vec::new(), Vec::new(), Vec::new());
+        for (from, part) in parts.into_iter().enumerate() {
             let last = place(part.last());
+            let mut works = Vec::new();
             match part.what {
                 What::Generation(generation) => {
                     rows.push(last);
-                    chosen.push((generation, part.cache, true));
+                    chosen.push(Chosen { generation, cache: part.cache, from, running: true });
                 }
                 What::Node { node: index, done } => {
                     let (node, done) = (&plan.nodes()[index], done + part.rows);
                     if done < node.range.len() {
-                        self.open.push(Work { what: What::Node { node: index, done }, cache: part.cache });
-                        continue;
-                    }
-                    let child = |&node: &usize| Work { what: What::Node { node, done: 0 }, cache: part.cache.clone() };
-                    self.open.extend(node.children.iter().rev().map(child));
-                    for &request in node.generates.iter().rev() {
-                        rows.push(last);
-                        chosen.push((Box::new(Generation::begin(plan, request)?), part.cache.clone(), false));
+                        works.push(Work { what: What::Node { node: index, done }, cache: part.cache });
+                    } else {
+                        let child =
+                            |&node: &usize| Work { what: What::Node { node, done: 0 }, cache: part.cache.clone() };
+                        works.extend(node.children.iter().rev().map(child));
+                        for &request in node.generates.iter().rev() {
+                            let generation = Box::new(Generation::begin(plan, request)?);
+                            rows.push(last);
+                            chosen.push(Chosen { generation, cache: part.cache.clone(), from, running: false });
+                        }
                     }
                 }
             }
+            after.push(works);
         }
-        answers.extend(self.choose(&hidden, &rows, chosen)?);
+        self.choose(&hidden, &rows, chosen, &mut after, &mut answers)?;
+        // In this order: what was admitted last lies on top then and is finished first, with all that it generates. Those
+        // before it were admitted without counting it, so the other order could need more than the limit.
+        self.open.extend(after.into_iter().flatten());
         Ok(answers)
     }
 
@@ -278,7 +304,7 @@ impl<'a, K: Kernels> Passes<'a, K> {
 
     /// Scores the wanted rows of a pass, which stand at their places in `hidden`, and hands out the answers that are whole.
     fn score(&mut self, parts: &[Part<K>], hidden: &K::Array, place: &dyn Fn(usize) -> usize) -> Result<Answers> {
-        let mut answers = Vec::new();
+        let mut answers = Answers::default();
         let wanted: Vec<(usize, &Want)> =
             parts.iter().flat_map(|part| self.wants(part)).map(|(row, want)| (place(row), want)).collect();
         let rows: Vec<(usize, u32)> = wanted.iter().map(|(row, want)| (*row, want.target)).collect();
@@ -296,39 +322,47 @@ impl<'a, K: Kernels> Passes<'a, K> {
                     Ask::Roll { .. } => Response::Roll(scores),
                     _ => Response::Score(scores),
                 };
-                answers.push((want.request, response));
+                answers.whole.push((want.request, response));
             }
         }
         Ok(answers)
     }
 
-    /// Chooses the next token of generations, of which the last flag says whether they are running already.
+    /// Chooses the next token of generations. Those that begin go to what comes after their part.
     fn choose(
         &mut self,
         hidden: &K::Array,
         rows: &[usize],
-        chosen: Vec<(Box<Generation>, Cache<K>, bool)>,
-    ) -> Result<Answers> {
-        let (mut chosen, mut answers) = (chosen.into_iter(), Vec::new());
+        chosen: Vec<Chosen<K>>,
+        after: &mut [Vec<Work<K>>],
+        answers: &mut Answers,
+    ) -> Result<()> {
+        let mut chosen = chosen.into_iter();
         for rows in rows.chunks(self.decoder.logits_at_once()) {
             let logits = self.decoder.logits(hidden, rows)?;
             let sums = self.decoder.kernels().logit_rows(&logits)?;
-            for (row, ((mut generation, cache, running), sum)) in chosen.by_ref().take(rows.len()).zip(sums).enumerate()
-            {
+            for (row, (one, sum)) in chosen.by_ref().take(rows.len()).zip(sums).enumerate() {
+                let Chosen { mut generation, cache, from, running } = one;
                 let full = cache.length() >= self.rules.max_length;
                 let logit = |token: u32| Ok(self.decoder.kernels().pick(&logits, &[(row, token as usize)])?[0]);
                 let all = || self.decoder.row(&logits, row);
                 let done = generation.step(self.plan, &self.rules, self.tokenizer, sum, &logit, &all, full)?;
                 if done {
-                    answers.push((generation.request, generation.response(self.plan)?));
-                } else if running {
+                    answers.whole.push((generation.request, generation.response(self.plan)?));
+                    continue;
+                }
+                let tokens = generation.so_far().tokens.len();
+                if tokens >= KEPT_FROM && tokens.is_power_of_two() {
+                    answers.begun.push((generation.request, generation.so_far().clone()));
+                }
+                if running {
                     self.running.push((generation, cache));
                 } else {
-                    self.open.push(Work { what: What::Generation(generation), cache });
+                    after[from].push(Work { what: What::Generation(generation), cache });
                 }
             }
         }
-        Ok(answers)
+        Ok(())
     }
 }
 
@@ -369,25 +403,35 @@ mod tests {
     use super::*;
     use crate::kernels::cpu::Cpu;
     use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
-    use crate::request::{Request, Sampling, Sharing};
+    use crate::request::{Request, Sampling, Sharing, Window};
 
     fn model() -> Local<Cpu> {
         let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/data/example/ckpts/step200");
         Local::open(std::path::Path::new(folder), cpu(2).unwrap(), &LocalOptions::default()).unwrap()
     }
 
-    /// Two headers, each with questions of different lengths, each with answers to score or to make up.
+    /// Two headers, each with questions of different lengths, each with answers to score or to make up, by the rule or by
+    /// chance; and a text in windows.
     fn requests() -> Vec<Request> {
         let text = |from: u32, length: usize| (0..length as u32).map(move |i| (from * 31 + i * i * 7) % 90 + 3);
         let of = |header: u32, question: u32, answer: u32| {
             let prompt = text(header, 40).chain(text(10 + question, 5 + 6 * question as usize));
-            let asks = |max_tokens| Ask::Generate { stop: [].into(), max_tokens, sampling: Sampling::Greedy };
+            let drawn = Sampling::Random { temperature: 1.3, top_p: 0.9, top_k: 40, seed: 5 };
+            let asks = |max_tokens, sampling| Ask::Generate { stop: [].into(), max_tokens, sampling };
             match answer {
-                0 => Request::plain(prompt.collect::<Vec<_>>(), asks(3 + question as usize)),
+                0 => Request::plain(prompt.collect::<Vec<_>>(), asks(3 + question as usize, Sampling::Greedy)),
+                4 => Request::plain(prompt.collect::<Vec<_>>(), asks(5, drawn)),
                 _ => Request::score(prompt.chain(text(20 + answer, 6)).collect::<Vec<_>>(), 41),
             }
         };
-        (0..2).flat_map(|h| (0..4).flat_map(move |q| (0..4).map(move |a| of(h, q, a)))).collect()
+        let windows = [(0, 30, 30), (20, 50, 20), (29, 59, 9)];
+        let windows = windows.map(|(begin, end, scored)| Window { begin, end, scored }).to_vec();
+        let rolled = Request::plain(text(50, 60).collect::<Vec<_>>(), Ask::Roll { windows });
+        (0..2).flat_map(|h| (0..4).flat_map(move |q| (0..5).map(move |a| of(h, q, a)))).chain([rolled]).collect()
+    }
+
+    fn limits(rows: usize, bytes: usize) -> Limits {
+        Limits { rows, room: Room { bytes, limit: bytes, taken: 0 } }
     }
 
     /// The answers, and the most bytes of keys and values that were alive after a pass.
@@ -396,10 +440,41 @@ mod tests {
         let rules = Rules { ends: &[], max_length: model.info().max_length };
         Passes::new(model.decoder(), model.tokenizer(), plan, rules, limits)?.run(&mut |part| {
             most = most.max(model.decoder().live_bytes());
-            answers.extend(part);
+            answers.extend(part.whole);
             Ok(())
         })?;
         Ok((answers, most))
+    }
+
+    /// Wherever generations are stopped, those that go on say what they would have said, also by chance, behind what they
+    /// had: log-probabilities that no model gives show that it was not made again.
+    #[test]
+    fn generations_go_on_where_they_were_stopped() {
+        let model = model();
+        let plan = Plan::new(requests(), Sharing::Prefixes);
+        let (whole, _) = run(&model, &plan, limits(64, usize::MAX)).unwrap();
+        let rules = Rules { ends: &[], max_length: model.info().max_length };
+        let path = 2 * heights(model.decoder(), &plan, &rules).into_iter().max().unwrap();
+        for (stopped, sharing, bytes) in [
+            (1, Sharing::Prefixes, usize::MAX),
+            (2, Sharing::Nothing, usize::MAX),
+            (3, Sharing::Prefixes, path),
+            (4, Sharing::Prefixes, path),
+        ] {
+            let mut wanted = whole.clone();
+            let so_far = |(index, response): (&usize, &mut Response)| match response {
+                Response::Generate { tokens, log_probs, .. } if tokens.len() > stopped => {
+                    log_probs[..stopped].fill(1.0);
+                    let (tokens, log_probs) = (tokens[..stopped].to_vec(), log_probs[..stopped].to_vec());
+                    Some((*index, Begun { tokens, log_probs }))
+                }
+                _ => None,
+            };
+            let begun: BTreeMap<usize, Begun> = wanted.iter_mut().filter_map(so_far).collect();
+            assert!(begun.len() >= 4, "{stopped} tokens");
+            let plan = Plan::going_on(requests(), begun, sharing);
+            assert!(run(&model, &plan, limits(64, bytes)).unwrap().0 == wanted, "after {stopped} tokens");
+        }
     }
 
     #[test]
@@ -408,16 +483,28 @@ mod tests {
         let rules = Rules { ends: &[], max_length: model.info().max_length };
         let path = heights(model.decoder(), &plan, &rules).into_iter().max().unwrap();
         for rows in [1, 7, 64, 4096] {
-            let (free, wanted) = run(&model, &plan, Limits { rows, kv_bytes: usize::MAX }).unwrap();
+            let (free, wanted) = run(&model, &plan, limits(rows, usize::MAX)).unwrap();
             assert_eq!(free.len(), plan.requests().len());
             for kv_bytes in [path, path + path / 3, 2 * path] {
-                let (bound, most) = run(&model, &plan, Limits { rows, kv_bytes }).unwrap();
+                let (bound, most) = run(&model, &plan, limits(rows, kv_bytes)).unwrap();
                 assert!(bound == free, "{rows} rows, {kv_bytes} bytes: other answers");
                 assert!(most <= kv_bytes, "{rows} rows: {most} bytes alive, {kv_bytes} allowed");
             }
             assert!(rows == 1 || wanted > path, "{rows} rows: the limit binds ({wanted} wanted, {path} given)");
         }
-        assert!(run(&model, &plan, Limits { rows: 64, kv_bytes: path - 1 }).is_err());
+        // What is refused names a limit that is enough, for everything that it holds.
+        let refused = |room: Room| run(&model, &plan, Limits { rows: 64, room }).err().map(|e| e.to_string());
+        let limit = 500_000_000;
+        let short = refused(Room { bytes: 0, limit, taken: limit - path + 1 }).unwrap();
+        assert!(short.contains("expected a memory limit of at least 517 MB, found 500 MB"), "{short}");
+        let none = refused(Room { bytes: 0, limit, taken: 800_000_000 }).unwrap();
+        let least = 800_000_000 + path + (16 << 20);
+        assert!(none.contains(&format!("at least {} MB", least.div_ceil(1_000_000))), "{none} {least}");
+        // What others are about to take makes a run slower, and is no reason to refuse it.
+        assert_eq!(refused(Room { bytes: 0, limit, taken: limit - path }), None);
+        // A dry run tells no less than is alive.
+        let most = run(&model, &plan, limits(model.rows(), usize::MAX)).unwrap().1;
+        assert!((most..=20 * most).contains(&model.kept(&plan)), "{} foretold, {most} alive", model.kept(&plan));
         assert_eq!(model.decoder().live_bytes(), 0, "nothing is left behind");
     }
 }

@@ -99,6 +99,13 @@ pub enum Response {
     },
 }
 
+/// A generation on its way: its tokens so far, each with its log-probability.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Begun {
+    pub tokens: Vec<u32>,
+    pub log_probs: Vec<f32>,
+}
+
 /// One target token: its natural log-probability, and whether it was the model's first choice.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ScoredToken {

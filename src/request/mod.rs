@@ -8,7 +8,7 @@ mod key;
 mod plan;
 pub mod site;
 
-pub use ask::{Ask, GradAt, GradSpan, Request, Response, Sampling, ScoredToken, SiteValues, TopLogits, Window};
+pub use ask::{Ask, Begun, GradAt, GradSpan, Request, Response, Sampling, ScoredToken, SiteValues, TopLogits, Window};
 pub use edit::{Edit, EditOp, Positions};
 pub use key::Key;
 pub use plan::{Node, Plan, Sharing, Want};

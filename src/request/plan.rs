@@ -8,9 +8,11 @@
 //! A node is keyed by its tokens and by the interventions in force. Where the tree is cut is a matter of speed only:
 //! on kernels whose rows do not depend on one another the answers have the same bits for every cut.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
-use super::ask::{Ask, Request};
+use super::ask::{Ask, Begun, Request};
 
 /// A shared beginning shorter than this is computed again by each branch: keeping keys and values costs more than a
 /// few rows of a larger pass.
@@ -28,6 +30,8 @@ pub enum Sharing {
 #[derive(Debug)]
 pub struct Plan {
     requests: Vec<Request>,
+    /// Generations that go on where they were stopped; their tokens stand behind those of the prompt.
+    begun: BTreeMap<usize, Begun>,
     nodes: Vec<Node>,
     roots: Vec<usize>,
     alone: Vec<usize>,
@@ -73,7 +77,15 @@ struct Input<'a> {
 
 impl Plan {
     pub fn new(requests: Vec<Request>, sharing: Sharing) -> Self {
-        let mut plan = Self { requests: Vec::new(), nodes: Vec::new(), roots: Vec::new(), alone: Vec::new() };
+        Self::going_on(requests, BTreeMap::new(), sharing)
+    }
+
+    /// A plan in which some generations go on where they were stopped.
+    pub fn going_on(mut requests: Vec<Request>, begun: BTreeMap<usize, Begun>, sharing: Sharing) -> Self {
+        for (&index, Begun { tokens, .. }) in &begun {
+            requests[index].tokens = Arc::from([&requests[index].tokens[..], tokens].concat());
+        }
+        let mut plan = Self { requests: Vec::new(), begun, nodes: Vec::new(), roots: Vec::new(), alone: Vec::new() };
         // Interventions change what a prefix means: each set of them has a tree of its own.
         let mut trees: Vec<(usize, Vec<Input<'_>>)> = Vec::new();
         for (index, request) in requests.iter().enumerate() {
@@ -185,8 +197,14 @@ impl Plan {
         self.roots.sort_by_key(|&root| firsts[root]);
     }
 
+    /// Requests; the tokens of a generation that goes on are those of its prompt and those that it has so far.
     pub fn requests(&self) -> &[Request] {
         &self.requests
+    }
+
+    /// How far a generation was when it was stopped.
+    pub fn begun(&self, request: usize) -> Option<&Begun> {
+        self.begun.get(&request)
     }
 
     /// Nodes; children stand behind their parents.
@@ -227,7 +245,8 @@ impl Plan {
             Ask::Generate { max_tokens, .. } => max_tokens,
             _ => 0,
         };
-        self.requests.iter().map(most).sum()
+        let begun: usize = self.begun.values().map(|begun| begun.tokens.len()).sum();
+        self.requests.iter().map(most).sum::<usize>().saturating_sub(begun)
     }
 }
 

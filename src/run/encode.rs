@@ -2,13 +2,14 @@
 //!
 //! The rules are lm-evaluation-harness's C1 to C6, D1, D6 and D7, with the one variation that a profile names.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::diag::Diagnostic;
 use crate::error::{Error, Result};
 use crate::metric::{AnswerOutcome, ChoiceOutcome, ChoiceScore, ClozeOutcome, Outcome, RollingOutcome};
-use crate::request::{Ask, Key, Plan, Request, Response, Sampling, ScoredToken, Sharing, Window};
+use crate::request::{Ask, Begun, Key, Plan, Request, Response, Sampling, ScoredToken, Sharing, Window};
 use crate::suite::{Item, Lengths, Prompt, Question, Task, Tokenise, Writing};
 use crate::text::{Message, Pair, Tokenizer, encode_by_length, encode_by_offsets};
 use crate::util::{hash, parallel};
@@ -23,8 +24,13 @@ pub struct Encoded {
     pub items: Vec<EncodedItem>,
     /// Keys of all requests, item by item.
     keys: Vec<Vec<Key>>,
-    /// The plan of all requests, which every checkpoint of a series uses.
-    whole: OnceLock<(Sharing, Arc<Plan>)>,
+    /// The last plan and what it is of: the checkpoints of a series want the same.
+    last: Mutex<Option<LastPlan>>,
+}
+
+struct LastPlan {
+    of: (Vec<Vec<RequestPlace>>, Sharing),
+    plan: Arc<Plan>,
 }
 
 /// A request of an item: index of the item, and of the request within it.
@@ -33,7 +39,7 @@ pub type RequestPlace = (usize, usize);
 impl Encoded {
     fn new(items: Vec<EncodedItem>, threads: usize) -> Self {
         let keys = parallel::map(&items, threads, |item| item.requests.iter().map(Request::key).collect());
-        Self { items, keys, whole: OnceLock::new() }
+        Self { items, keys, last: Mutex::new(None) }
     }
 
     /// All requests of some items.
@@ -45,17 +51,38 @@ impl Encoded {
         &self.keys[item][request]
     }
 
-    /// The plan of some requests, in their order. That of all of them is made once.
-    pub fn plan(&self, places: &[RequestPlace], sharing: Sharing) -> Arc<Plan> {
-        let make = || {
-            let requests = places.iter().map(|&(item, request)| self.items[item].requests[request].clone());
-            Arc::new(Plan::new(requests.collect(), sharing))
-        };
-        if places.len() < self.keys.iter().map(Vec::len).sum() {
-            return make();
+    /// Requests that ask the same stand together, in the order of their first: they are asked once.
+    pub fn groups(&self, places: impl IntoIterator<Item = RequestPlace>) -> Vec<Vec<RequestPlace>> {
+        let mut known = BTreeMap::new();
+        let mut groups: Vec<Vec<RequestPlace>> = Vec::new();
+        for place in places {
+            let index = *known.entry(self.key(place)).or_insert(groups.len());
+            match groups.get_mut(index) {
+                Some(group) => group.push(place),
+                None => groups.push(vec![place]),
+            }
         }
-        let (known, plan) = self.whole.get_or_init(|| (sharing, make()));
-        if *known == sharing { Arc::clone(plan) } else { make() }
+        groups
+    }
+
+    /// The plan of groups of requests, in their order, of which some were begun. That which was made last is kept.
+    pub fn plan(&self, groups: &[Vec<RequestPlace>], mut begun: BTreeMap<Key, Begun>, sharing: Sharing) -> Arc<Plan> {
+        let requests = || groups.iter().map(|group| self.items[group[0].0].requests[group[0].1].clone()).collect();
+        if !begun.is_empty() {
+            let so_far = |(index, group): (usize, &Vec<RequestPlace>)| Some((index, begun.remove(self.key(group[0]))?));
+            let begun = groups.iter().enumerate().filter_map(so_far).collect();
+            return Arc::new(Plan::going_on(requests(), begun, sharing));
+        }
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(LastPlan { of, plan }) = &*last
+            && of.1 == sharing
+            && of.0 == groups
+        {
+            return Arc::clone(plan);
+        }
+        let plan = Arc::new(Plan::new(requests(), sharing));
+        *last = Some(LastPlan { of: (groups.to_vec(), sharing), plan: Arc::clone(&plan) });
+        plan
     }
 }
 

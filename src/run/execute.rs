@@ -1,5 +1,6 @@
 //! One checkpoint: from encoded items to a complete run folder.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::encode::Encoded;
@@ -10,9 +11,9 @@ use super::score::score;
 use crate::ckpt::CheckpointRef;
 use crate::ctx;
 use crate::error::Result;
-use crate::lm::LanguageModel;
+use crate::lm::{Answers, LanguageModel};
 use crate::request::Sharing;
-use crate::store::{Manifest, MetricRow, RUN_SCHEMA, RunFolder, ScoreStore, Shard, Status, write_metrics};
+use crate::store::{Held, Manifest, MetricRow, RUN_SCHEMA, RunFolder, ScoreStore, Shard, Status, write_metrics};
 use crate::util::hash;
 
 /// Settings of a run that do not change its numbers.
@@ -25,6 +26,8 @@ pub struct RunOptions {
     pub sharing: Sharing,
     /// Only this part of the items.
     pub shard: Option<Shard>,
+    /// Bytes that the process will hold as soon as others have what they are about to take; 0 where there are none.
+    pub soon: usize,
 }
 
 /// What a checkpoint scored.
@@ -38,7 +41,7 @@ pub struct Outcomes {
 /// Runs a prepared and encoded suite on a loaded model and writes `<out>/<suite>/<name>/`.
 ///
 /// Answers that the score store has are taken from there; every other answer goes into it as soon as its forward pass
-/// is done, so a run that was killed loses what was in flight and no more.
+/// is done, and long generations as far as they are, so a run that was killed loses what was in flight and little more.
 pub fn run_checkpoint(
     prepared: &Prepared,
     encoded: &Encoded,
@@ -61,16 +64,21 @@ pub fn run_checkpoint(
     let mut store = ScoreStore::open(&options.out, model.info(), model.tokenizer().fingerprint())?;
     let items = options.shard.map_or(0..encoded.items.len(), |shard| shard.range(encoded.items.len()));
     let mut recorder = Recorder::new(prepared, encoded, &manifest.tasks, folder.begin(&manifest)?, items.clone());
-    let mut open = Vec::new();
+    let (mut open, mut begun) = (Vec::new(), BTreeMap::new());
     for place in encoded.places(items.clone()) {
-        let known = if options.again { None } else { store.get(encoded.key(place))? };
-        match known {
-            Some(response) => recorder.answer(place, response),
+        let held = if options.again { None } else { store.get(encoded.key(place))? };
+        match held {
+            Some(Held::Whole(response)) => recorder.answer(place, response),
+            Some(Held::Begun(so_far)) => {
+                begun.insert(*encoded.key(place), so_far);
+                open.push(place);
+            }
             None => open.push(place),
         }
     }
     recorder.write_finished()?;
-    let plan = encoded.plan(&open, options.sharing);
+    let open = encoded.groups(open);
+    let plan = encoded.plan(&open, begun, options.sharing);
     events.event(&Event::Planned {
         checkpoint: name,
         items: items.len(),
@@ -79,12 +87,16 @@ pub fn run_checkpoint(
         tokens_forwarded: plan.tokens_forwarded(),
     });
     let start = ctx::seconds();
-    model.execute(&plan, &mut |answers| {
-        let keyed: Vec<_> =
-            answers.iter().map(|(request, response)| (*encoded.key(open[*request]), response)).collect();
-        store.append(&keyed)?;
-        for (request, response) in answers {
-            recorder.answer(open[request], response);
+    model.execute(&plan, options.soon, &mut |answers| {
+        let Answers { whole, begun } = answers;
+        let key = |request: usize| *encoded.key(open[request][0]);
+        let keyed: Vec<_> = whole.iter().map(|(request, response)| (key(*request), response)).collect();
+        let so_far: Vec<_> = begun.iter().map(|(request, so_far)| (key(*request), so_far)).collect();
+        store.append(&keyed, &so_far)?;
+        for (request, response) in whole {
+            for &place in &open[request] {
+                recorder.answer(place, response.clone());
+            }
         }
         recorder.write_finished()?;
         events.event(&Event::Items { done: recorder.done() });

@@ -72,8 +72,11 @@ fn join(
     threads: usize,
 ) -> Result<(RunFolder, Manifest, Vec<MetricRow>)> {
     let _lock = run.lock()?;
+    let first = parts.iter().map(|(_, part)| part.started.clone()).min().unwrap_or_default();
     let last = parts.iter().filter_map(|(_, part)| part.finished.clone()).max();
-    let manifest = Manifest { status: Status::Running, shard: None, finished: None, ..parts[0].1.clone() };
+    let whole = Manifest { status: Status::Running, shard: None, finished: None, ..parts[0].1.clone() };
+    let model_seconds: Option<f64> = parts.iter().map(|(_, part)| part.model_seconds).sum();
+    let manifest = Manifest { started: first, model_seconds, ..whole };
     let mut writer = run.begin(&manifest)?;
     let mut samples = Vec::new();
     for (folder, _) in parts {

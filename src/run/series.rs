@@ -5,6 +5,7 @@ use super::event::{Event, Events};
 use super::execute::{Outcomes, RunOptions, run_checkpoint};
 use super::prepare::Prepared;
 use crate::ckpt::CheckpointRef;
+use crate::ctx;
 use crate::error::{Error, Result};
 use crate::lm::LanguageModel;
 use crate::text::Tokenizer;
@@ -12,8 +13,8 @@ use crate::text::Tokenizer;
 /// How checkpoints become models.
 pub struct Opener<'a, M> {
     pub open: &'a (dyn Fn(&CheckpointRef) -> Result<M> + Sync),
-    /// Whether there is room to read this one beside a model that runs.
-    pub ahead: &'a (dyn Fn(&CheckpointRef) -> bool + Sync),
+    /// Bytes that it takes to read this one beside a model that runs, if there is room.
+    pub ahead: &'a (dyn Fn(&CheckpointRef) -> Option<usize> + Sync),
 }
 
 /// Runs all checkpoints, each with the name of its run folder, and hands over what each scored.
@@ -29,15 +30,20 @@ pub fn run_series<M: LanguageModel + Send>(
     std::thread::scope(|scope| {
         let mut waiting = None;
         for (index, (checkpoint, name)) in checkpoints.iter().enumerate() {
+            if ctx::interrupted() {
+                return Err(Error::interrupted());
+            }
             events.event(&Event::Loading { checkpoint: name });
             let model = match waiting.take() {
                 Some(thread) => join(thread)?,
                 None => (opener.open)(checkpoint)?,
             };
-            let next = checkpoints.get(index + 1).map(|(next, _)| next).filter(|next| (opener.ahead)(next));
-            waiting = next.map(|next| scope.spawn(move || (opener.open)(next)));
             let encoded = encoder.encoded(model.tokenizer(), model.info().max_length)?;
-            done(run_checkpoint(prepared, encoded, &model, (checkpoint, name), options, events)?);
+            let next = checkpoints.get(index + 1).and_then(|(next, _)| Some((next, (opener.ahead)(next)?)));
+            let soon = next.map_or(0, |(_, bytes)| ctx::memory_used().unwrap_or(0) + bytes);
+            let options = RunOptions { soon, ..options.clone() };
+            waiting = next.map(|(next, _)| scope.spawn(move || (opener.open)(next)));
+            done(run_checkpoint(prepared, encoded, &model, (checkpoint, name), &options, events)?);
         }
         Ok(())
     })

@@ -95,10 +95,15 @@ impl RunFolder {
         Ok(found)
     }
 
-    /// Removes the parts, once they are merged.
+    /// Removes the parts, once they are merged: all at once, since a run of which some are left would look as if it lacked the
+    /// others.
     pub fn remove_shards(&self) -> Result<()> {
-        let path = self.shards_path();
-        std::fs::remove_dir_all(&path).map_err(|e| Error::io("remove", &path, &e))
+        let (path, merged) = (self.shards_path(), self.path.join(".merged"));
+        if merged.exists() {
+            std::fs::remove_dir_all(&merged).map_err(|e| Error::io("remove", &merged, &e))?;
+        }
+        std::fs::rename(&path, &merged).map_err(|e| Error::io("remove", &path, &e))?;
+        std::fs::remove_dir_all(&merged).map_err(|e| Error::io("remove", &merged, &e))
     }
 
     /// Takes the folder for this process, until the lock is dropped or the process ends.

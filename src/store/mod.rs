@@ -22,5 +22,6 @@ pub use folder::{FolderLock, RunFolder, SampleWriter, list_folders, list_runs};
 pub use gc::{Swept, sweep};
 pub use manifest::{DataFile, Manifest, RUN_SCHEMA, Shard, Status, TaskRecord};
 pub use metrics::{MetricRow, guard, read_metrics, to_csv, write_metrics};
+pub use record::Held;
 pub use sample::Sample;
 pub use scores::{SCORES_SCHEMA, ScoreStore};

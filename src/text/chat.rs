@@ -71,6 +71,11 @@ impl ChatTemplate {
         &self.source
     }
 
+    /// What its texts depend on.
+    pub(super) fn identity(&self) -> Json {
+        serde_json::json!({ "source": self.source, "specials": self.specials })
+    }
+
     /// The text of these turns. With `open_answer` the assistant's turn is opened at the end, for the model to go on;
     /// without, a last assistant turn is left open.
     ///

@@ -76,8 +76,18 @@ impl Tokenizer {
         let bos = named("bos_token").or_else(|| numbered("bos_token_id"));
         let eos = named("eos_token").or_else(|| numbered("eos_token_id"));
         let chat = ChatTemplate::open(folder, config, text)?;
+        // Prompts depend on what was found, wherever it was found.
+        let mut found = config.clone();
+        for (key, id) in [("bos_token", bos), ("eos_token", eos)] {
+            if token_text(config, key).and_then(|text| inner.token_to_id(&text)) != id {
+                found.insert(key.to_owned(), serde_json::json!({ "text": text(key), "id": id }));
+            }
+        }
+        if let Some(chat) = &chat {
+            found.insert("chat_template".to_owned(), chat.identity());
+        }
         Ok(Self {
-            fingerprint: Self::fingerprint_of(bytes, config),
+            fingerprint: Self::fingerprint_of(bytes, &found),
             inner,
             path: path.to_path_buf(),
             bos,
@@ -92,12 +102,13 @@ impl Tokenizer {
         })
     }
 
-    /// What prompts depend on: content of `tokenizer.json` and of the special-token settings.
+    /// What prompts depend on: content of `tokenizer.json`, the tokens at which texts begin and end, the longest input, and
+    /// the chat template with the tokens that it may name.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// That of a checkpoint with this `tokenizer.json` and `tokenizer_config.json`.
+    /// That of a checkpoint with this `tokenizer.json` and these settings, which name everything there is.
     pub fn fingerprint_of(tokenizer: &[u8], config: &Map<String, Value>) -> String {
         let settings: Map<String, Value> = ["bos_token", "eos_token", "model_max_length", "chat_template"]
             .iter()

@@ -1,6 +1,7 @@
 //! The bytes of a record depend on the work alone: not on how it was cut into passes, shared, bounded, split among
 //! processes, or interrupted. On two families.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -119,12 +120,36 @@ fn cost_flags_change_no_byte_at_larger_size() {
         for (more, isa) in ways {
             assert!(lines(more, isa) == whole, "{name}: {more:?} {isa} changes the record");
         }
+        // In parts, the first of which is killed on its way and goes on.
+        let bench = Bench::new();
+        let part = |part: &str| {
+            let run = ["run", core.to_str().unwrap(), checkpoint.to_str().unwrap(), "--shard", part];
+            bench.command(&[&run, &common[..]].concat())
+        };
+        let mut begun = part("0/3").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let start = Instant::now();
+        while score_bytes(&bench) < 2000 && start.elapsed() < Duration::from_mins(2) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        begun.kill().unwrap();
+        begun.wait().unwrap();
+        let manifest = bench.read(&format!("runs/core/{name}/shards/0-of-3/run.json"));
+        assert!(manifest.contains("\"running\""), "the part was at work when it was killed");
+        for number in ["2/3", "0/3", "1/3"] {
+            let ran = ran(&part(number).output().unwrap());
+            assert_eq!(ran.code, 0, "{number}: {}", ran.err);
+        }
+        assert_eq!(bench.veval(&["merge", "runs"]).code, 0);
+        assert!(bench.read(&format!("runs/core/{name}/samples.jsonl")) == whole, "{name}: in parts");
     }
 }
 
 #[test]
 fn tasks_in_another_order_have_the_same_samples() {
-    let case = &cases()[0];
+    cases().iter().for_each(in_another_order);
+}
+
+fn in_another_order(case: &Case) {
     let whole = case.lines(&[], "");
     let text = std::fs::read_to_string(&case.suite).unwrap();
     let (head, tasks) = text.split_once("[[task]]").unwrap();
@@ -159,11 +184,12 @@ fn sampled_answers_are_as_invariant() {
         );
         bench.write(&format!("{name}.toml"), text)
     };
-    let (checkpoint, mut number) = (example(700), 0);
-    let mut answers = |suite: &Path, more: &[&str]| -> Vec<String> {
-        number += 1;
-        let (suite, out) = (suite.to_str().unwrap(), format!("out{number}"));
-        let ran = bench.veval(&[&["run", suite, checkpoint.to_str().unwrap(), "--out", &out], more].concat());
+    let (checkpoint, number) = (example(700), Cell::new(0));
+    let answers_on = |isa: &str, suite: &Path, more: &[&str]| -> Vec<String> {
+        number.set(number.get() + 1);
+        let (suite, out) = (suite.to_str().unwrap(), format!("out{}", number.get()));
+        let arguments = [&["run", suite, checkpoint.to_str().unwrap(), "--out", &out], more].concat();
+        let ran = ran(&bench.command(&arguments).env("VEVAL_ISA", isa).output().unwrap());
         assert_eq!(ran.code, 0, "{}", ran.err);
         let name = Path::new(suite).file_stem().unwrap().to_str().unwrap();
         let lines = bench.read(&format!("{out}/{name}/step700/samples.jsonl"));
@@ -172,12 +198,16 @@ fn sampled_answers_are_as_invariant() {
         };
         lines.lines().map(text).collect()
     };
+    let answers = |suite: &Path, more: &[&str]| answers_on("", suite, more);
     let greedy = answers(&suite("greedy", ""), &[]);
     let drawn = suite("drawn", "sampling = { temperature = 1.5, top_k = 40, top_p = 0.95 }");
     let first = answers(&drawn, &[]);
     assert_ne!(first, greedy);
     for more in [&["--batch-tokens", "3"][..], &["--threads", "2"], &["--no-prefix-sharing"]] {
         assert_eq!(answers(&drawn, more), first, "{more:?}");
+    }
+    for isa in veval::kernels::cpu::Isa::available() {
+        assert_eq!(answers_on(isa.name(), &drawn, &["--max-memory", "150MB"]), first, "{isa:?}");
     }
     assert_eq!(answers(&drawn, &["--limit", "4"]), first[..4]);
     let other = suite("other", "seed = 7\nsampling = { temperature = 1.5, top_k = 40, top_p = 0.95 }");
@@ -231,20 +261,22 @@ fn parts_of_different_work_are_refused() {
     assert_eq!(case.run(&bench, &["--shard", "2/2"], "").code, 2);
 }
 
-/// Kills or interrupts a run wherever it is, goes on, and compares.
+/// Kills or interrupts a run wherever it is, goes on, and compares. No answer that was stored is given again.
 #[test]
 fn an_interrupted_run_goes_on_to_the_same_bytes() {
     const POINTS: u64 = 50;
-    let mut stopped = 0;
+    let (mut interrupted, mut killed) = (0, 0);
     for case in cases() {
         let quiet = Bench::new();
         let start = Instant::now();
         assert_eq!(case.run(&quiet, &[], "").code, 0);
         let whole = u64::try_from(start.elapsed().as_micros()).unwrap();
+        let all = score_bytes(&quiet);
         let mut bench = Bench::new();
         for point in 0..POINTS {
             // Spread over the time of a whole run, in no order.
             let delay = Duration::from_micros(whole * (point * 29 % POINTS) / POINTS);
+            let before = score_bytes(&bench);
             let mut child = bench.command(&case.arguments(&["--batch-tokens", "16"]));
             let mut child = child.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             std::thread::sleep(delay);
@@ -256,19 +288,23 @@ fn an_interrupted_run_goes_on_to_the_same_bytes() {
                 let code = child.wait().unwrap().code();
                 // Before its handler is in place the signal ends the program as any other.
                 assert!([None, Some(0), Some(3)].contains(&code), "{code:?}");
-                stopped += u32::from(code == Some(3));
+                interrupted += u32::from(code == Some(3));
             }
-            if complete(&bench, &case) {
+            let done = complete(&bench, &case);
+            killed += u32::from(point % 2 == 0 && !done && score_bytes(&bench) > before.max(all / 20));
+            if done {
                 assert_eq!(bench.read(&case.record()), quiet.read(&case.record()));
+                assert_eq!(swept_bytes(&bench), all, "every answer is stored once");
                 bench = Bench::new();
             }
         }
         assert_eq!(case.run(&bench, &[], "").code, 0);
         assert_eq!(bench.read(&case.record()), quiet.read(&case.record()));
+        assert_eq!(swept_bytes(&bench), all, "every answer is stored once");
         let table = case.record().replace("samples.jsonl", "metrics.csv");
         assert_eq!(bench.read(&table), quiet.read(&table));
     }
-    assert!(stopped > 0, "no interrupt met a run at work");
+    assert!(interrupted > 0 && killed > 0, "{interrupted} interrupts and {killed} kills met a run at work");
 }
 
 fn interrupt(process: u32) {
@@ -282,15 +318,22 @@ fn complete(bench: &Bench, case: &Case) -> bool {
     std::fs::read_to_string(manifest).is_ok_and(|text| text.contains("\"complete\""))
 }
 
-/// Files below a folder with their sizes.
+/// Score files with their sizes.
 fn score_files(bench: &Bench) -> Vec<(PathBuf, u64)> {
-    let mut files: Vec<(PathBuf, u64)> = std::fs::read_dir(bench.path("runs/.scores"))
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .map(|entry| (entry.path(), entry.metadata().unwrap().len()))
-        .collect();
+    let entries = std::fs::read_dir(bench.path("runs/.scores")).into_iter().flatten().map(|entry| entry.unwrap());
+    let mut files: Vec<(PathBuf, u64)> = entries.map(|entry| (entry.path(), entry.metadata().unwrap().len())).collect();
     files.sort();
     files
+}
+
+/// Without generations as far as they were before they went on.
+fn swept_bytes(bench: &Bench) -> u64 {
+    assert_eq!(bench.veval(&["gc", "runs"]).code, 0);
+    score_bytes(bench)
+}
+
+fn score_bytes(bench: &Bench) -> u64 {
+    score_files(bench).iter().map(|(_, bytes)| bytes).sum()
 }
 
 #[test]
@@ -342,7 +385,72 @@ fn a_second_process_on_the_same_folder_is_told_so() {
 #[test]
 fn a_memory_limit_is_refused_with_what_is_needed() {
     let (case, bench) = (&cases()[0], Bench::new());
-    let ran = case.run(&bench, &["--max-memory", "20MB"], "");
-    assert!(ran.code == 2 && ran.err.contains("expected a memory limit of at least"), "{}", ran.err);
+    // First of the weights, then, once they are there, of the longest input: what is named last is enough.
+    let (mut limit, mut refused) = ("20MB".to_owned(), 0);
+    let ran = loop {
+        let ran = case.run(&bench, &["--max-memory", &limit], "");
+        let Some((_, named)) = ran.err.split_once("expected a memory limit of at least ") else { break ran };
+        assert_eq!(ran.code, 2);
+        refused += 1;
+        assert!(refused < 3, "{}", ran.err);
+        limit = named.split_once(", found").unwrap().0.replace(' ', "");
+    };
+    assert!(ran.code == 0 && refused > 0, "{} {}", ran.code, ran.err);
     assert_eq!(case.run(&bench, &["--max-memory", "much"], "").code, 2);
+}
+
+/// Two tasks that ask the same are answered once.
+#[test]
+fn what_is_asked_twice_is_answered_once() {
+    let (case, once, twice) = (&cases()[0], Bench::new(), Bench::new());
+    let task = |name: &str| {
+        format!(
+            "[[task]]\nname = \"{name}\"\nkind = \"generation\"\ndata = {{ file = \"rows.jsonl\" }}\nprompt = \"{{{{ q }}}}\"\n\
+             target = \"a\"\nmax_tokens = 6\nmetrics = [\"exact_match\"]\n"
+        )
+    };
+    let rows = "{\"q\": \"Arlo lives in\", \"a\": \"Elm\"}\n{\"q\": \"Bena lives in\", \"a\": \"Ford\"}\n";
+    let run = |bench: &Bench, tasks: &[&str]| {
+        let tasks: String = tasks.iter().map(|name| task(name)).collect();
+        bench.write("rows.jsonl", rows);
+        bench.write("s.toml", format!("schema = \"veval.suite/1\"\nname = \"s\"\n{tasks}"));
+        let ran = bench.veval(&["run", "s.toml", case.checkpoint.to_str().unwrap()]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        bench.read("runs/s/step700/samples.jsonl")
+    };
+    let (one, two) = (run(&once, &["one"]), run(&twice, &["one", "two"]));
+    assert_eq!(score_bytes(&once), score_bytes(&twice));
+    assert_eq!(two.lines().count(), 4);
+    assert!(two.starts_with(&one));
+    let text = |line: &str| line.split_once("\"outcome\"").unwrap().1.to_owned();
+    let (first, second): (Vec<&str>, Vec<&str>) = (two.lines().take(2).collect(), two.lines().skip(2).collect());
+    assert!(first.iter().zip(second).all(|(a, b)| text(a) == text(b)), "{two}");
+}
+
+#[test]
+fn another_chat_template_is_another_prompt() {
+    let bench = Bench::new();
+    bench.write("rows.jsonl", "{\"q\": \"Arlo lives in\"}\n");
+    bench.write(
+        "s.toml",
+        "schema = \"veval.suite/1\"\nname = \"s\"\n[[task]]\nname = \"t\"\nkind = \"generation\"\nchat = true\n\
+         data = { file = \"rows.jsonl\" }\nprompt = \"{{ q }}\"\ntarget = \"q\"\nmax_tokens = 2\nmetrics = [\"exact_match\"]\n",
+    );
+    let template = |end: &str| format!("{{% for m in messages %}}{{{{ m.content }}}}{end}{{% endfor %}}");
+    // Checkpoints of a series that differ in their weights and in this file.
+    for (step, end) in [(60, "A"), (700, "B")] {
+        bench.checkpoint(&format!("series/step{step}"), step);
+        bench.write(&format!("series/step{step}/chat_template.jinja"), template(end));
+    }
+    let prompt = |step: u64| {
+        let ran = bench.veval(&["run", "s.toml", "series"]);
+        assert_eq!(ran.code, 0, "{}", ran.err);
+        let sample: serde_json::Value =
+            serde_json::from_str(&bench.read(&format!("runs/s/series__step{step}/samples.jsonl"))).unwrap();
+        sample["prompt_hash"].as_str().unwrap().to_owned()
+    };
+    let hash = |end: &str| veval::util::hash::sha256_hex(format!("Arlo lives in{end}").as_bytes());
+    assert_eq!((prompt(60), prompt(700)), (hash("A"), hash("B")));
+    bench.write("series/step60/chat_template.jinja", template("C"));
+    assert_eq!((prompt(60), prompt(700)), (hash("C"), hash("B")));
 }

@@ -107,6 +107,11 @@ fn formats_and_pipes() {
     assert!(output.status.success(), "a closed pipe is no error: {output:?}");
     let dry = run(&bench, &["--dry-run"]).out;
     assert!(dry.contains("towns") && dry.contains("all"), "{dry}");
+    // Items, tokens asked, those that go through the model, generated ones, MB.
+    let row = dry.lines().find(|line| line.starts_with("towns")).unwrap();
+    let numbers: Vec<usize> = row.split_whitespace().skip(1).map_while(|number| number.parse().ok()).collect();
+    let [4, asked, forwarded, 0, memory] = numbers[..] else { panic!("{row}") };
+    assert!(0 < forwarded && forwarded < asked && (5..500).contains(&memory), "{row}");
 }
 
 /// Names and texts that come from files do no harm in a terminal, a page or a spreadsheet.

@@ -37,7 +37,8 @@ fn exported(suite: &Suite, data: &Path, checkpoint: &Path, out: &Path) -> (Expor
     let selection = Selection { data_dir: Some(data.to_path_buf()), ..Selection::default() };
     let prepared = prepare(suite, &selection, 2).unwrap_or_else(|e| panic!("{e}"));
     let encoded = encode(&prepared, model.tokenizer(), model.info().max_length, 2).unwrap_or_else(|e| panic!("{e}"));
-    let run = RunOptions { out: out.join("runs"), threads: 2, again: true, sharing: Sharing::Prefixes, shard: None };
+    let run =
+        RunOptions { out: out.join("runs"), threads: 2, again: true, sharing: Sharing::Prefixes, shard: None, soon: 0 };
     let reference = discover(checkpoint).unwrap().remove(0);
     let outcomes = run_checkpoint(&prepared, &encoded, &model, (&reference, "c"), &run, &mut Silent)
         .unwrap_or_else(|e| panic!("{e}"));

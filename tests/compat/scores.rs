@@ -53,6 +53,7 @@ fn compare(checkpoint: &str, folder: &Path, shared: &Path) {
             again: false,
             sharing: Sharing::Prefixes,
             shard: None,
+            soon: 0,
         };
         let reference = discover(folder).unwrap().remove(0);
         let outcomes = run_checkpoint(&prepared, &encoded, &model, (&reference, "c"), &run, &mut Silent)

@@ -131,8 +131,8 @@ fn generations_are_those_of_llama_cpp() {
         let plan = Plan::new(vec![Request::plain(prompt, ask)], Sharing::Prefixes);
         let mut found = None;
         model
-            .execute(&plan, &mut |answers| {
-                found = answers.into_iter().next();
+            .execute(&plan, 0, &mut |answers| {
+                found = answers.whole.into_iter().next();
                 Ok(())
             })
             .unwrap();

@@ -26,8 +26,8 @@ fn model() -> Local {
 fn ask(model: &dyn LanguageModel, requests: Vec<Request>) -> Vec<Response> {
     let mut answers: Vec<Option<Response>> = vec![None; requests.len()];
     model
-        .execute(&Plan::new(requests, Sharing::Prefixes), &mut |found| {
-            for (index, response) in found {
+        .execute(&Plan::new(requests, Sharing::Prefixes), 0, &mut |found| {
+            for (index, response) in found.whole {
                 assert!(answers[index].replace(response).is_none(), "request {index} was answered twice");
             }
             Ok(())
@@ -143,7 +143,7 @@ fn gradients_foretell_what_small_interventions_do() {
     let found = (steered(1.0) - steered(-1.0)) / 2.0;
     assert!(found.abs() > 1e-3 && (found - foretold).abs() < 2e-2 * found.abs(), "{found} for {foretold}");
     // A model that was not loaded for it says so.
-    let error = plain.execute(&Plan::new(vec![grad(GradAt::Parameters)], Sharing::Prefixes), &mut |_| Ok(()));
+    let error = plain.execute(&Plan::new(vec![grad(GradAt::Parameters)], Sharing::Prefixes), 0, &mut |_| Ok(()));
     assert!(error.unwrap_err().to_string().contains("loaded for gradients"));
 }
 
@@ -207,8 +207,14 @@ max_tokens = 8
     let short = encode(&prepared, model.tokenizer(), 8, 1).err().unwrap().to_string();
     assert!(short.starts_with("task says: expected `max_tokens` below") && short.lines().count() == 1, "{short}");
     let out = tempfile::tempdir().unwrap();
-    let options =
-        RunOptions { out: out.path().to_path_buf(), threads: 1, again: false, sharing: Sharing::Prefixes, shard: None };
+    let options = RunOptions {
+        out: out.path().to_path_buf(),
+        threads: 1,
+        again: false,
+        sharing: Sharing::Prefixes,
+        shard: None,
+        soon: 0,
+    };
     let checkpoint = discover(&example()).unwrap().remove(0);
     let outcomes = run_checkpoint(&prepared, &encoded, &model, (&checkpoint, "null"), &options, &mut Silent).unwrap();
     let rows: Vec<usize> = outcomes.folder.samples().unwrap().iter().map(|sample| sample.row).collect();

@@ -254,6 +254,7 @@ impl Scores {
             again: false,
             sharing: Sharing::Prefixes,
             shard: None,
+            soon: 0,
         };
         let outcome = run_checkpoint(prepared, &encoded, model, (checkpoint, &name), &options, &mut Silent)?;
         let samples = outcome.folder.complete_samples(&outcome.manifest)?;
