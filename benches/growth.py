@@ -73,7 +73,7 @@ def seconds(o, suite_file, checkpoints, readings=3):
 def measure(o):
     for items in (100, 1000, 10_000, 100_000):
         yield "items", items, seconds(o, suite(o.work, items, 0), EXAMPLE)
-    for shots in (1, 2, 5, 10, 25):
+    for shots in (0, 1, 2, 5, 10, 25):
         yield "shots (1000 items)", shots, seconds(o, suite(o.work, 1000, shots), EXAMPLE)
     short = suite(o.work, 100, 0)
     for count in (1, 10, 100, 1000):
@@ -95,10 +95,11 @@ def draw(rows):
     for number, name in enumerate(panels):
         points = [(x, y) for n, x, y in rows if n == name]
         left, top = gap + number * (width + gap), 40
-        low_x, high_x = math.log10(points[0][0]), math.log10(points[-1][0])
+        along = lambda x: math.log10(x or 0.5)  # none stands as far before one as two behind it
+        low_x, high_x = along(points[0][0]), along(points[-1][0])
         low_y = math.floor(math.log10(min(y for _, y in points)))
         high_y = max(math.ceil(math.log10(max(y for _, y in points))), low_y + 1)
-        at_x = lambda x: left + (math.log10(x) - low_x) / (high_x - low_x) * width
+        at_x = lambda x: left + (along(x) - low_x) / (high_x - low_x) * width
         at_y = lambda y: top + height - (math.log10(y) - low_y) / (high_y - low_y) * height
         parts.append(f'<text x="{left}" y="{top - 14}" font-weight="bold">{name}</text>')
         for power in range(low_y, high_y + 1):
