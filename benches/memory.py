@@ -39,11 +39,10 @@ def series(o):
         copy = folder / f"step{step}"
         if not copy.exists():
             shutil.copytree(o.model, copy)
-    with open(folder / "step2/model.safetensors", "r+b") as weights:
-        weights.seek(-4, 2)
-        last = weights.read(1)
-        weights.seek(-4, 2)
-        weights.write(bytes([last[0] ^ 1]))
+    with open(o.model / "model.safetensors", "rb") as original, open(folder / "step2/model.safetensors", "r+b") as changed:
+        original.seek(-4, 2)
+        changed.seek(-4, 2)
+        changed.write(bytes([original.read(1)[0] ^ 1]))
     return folder
 
 

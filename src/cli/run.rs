@@ -69,12 +69,10 @@ impl Work<'_> {
             return self.dry_run(kernels, name);
         }
         let options = RunOptions {
-            out: arguments.out.clone(),
-            threads,
             again: arguments.again,
             sharing: sharing(arguments),
             shard: arguments.shard,
-            soon: 0,
+            ..RunOptions::new(&arguments.out, threads)
         };
         stop_when_interrupted()?;
         let local = local_options(arguments);

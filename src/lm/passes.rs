@@ -23,7 +23,7 @@ use crate::request::{Ask, Begun, Plan, Response, ScoredToken, Want};
 use crate::text::Tokenizer;
 
 /// After so many tokens, and whenever there are twice as many, a generation is handed over as far as it is: a program that is
-/// killed loses no more than half of it, and what is kept on the way is no more than as much again.
+/// killed loses no more than half of it, and what is stored on the way takes no more than twice the room of the whole.
 const KEPT_FROM: usize = 256;
 
 /// What bounds a pass.

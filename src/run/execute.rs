@@ -30,6 +30,13 @@ pub struct RunOptions {
     pub soon: usize,
 }
 
+impl RunOptions {
+    /// All items, with what the store knows, as fast as it goes.
+    pub fn new(out: impl Into<PathBuf>, threads: usize) -> Self {
+        Self { out: out.into(), threads, again: false, sharing: Sharing::Prefixes, shard: None, soon: 0 }
+    }
+}
+
 /// What a checkpoint scored.
 pub struct Outcomes {
     pub folder: RunFolder,

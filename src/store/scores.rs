@@ -122,10 +122,10 @@ impl ScoreStore {
             numerics: model.numerics.clone(),
             tokenizer: tokenizer.to_owned(),
         };
-        let own = |path: &PathBuf| {
+        let of_model = |path: &PathBuf| {
             path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{short}.")))
         };
-        for path in list(&folder)?.into_iter().filter(own) {
+        for path in list(&folder)?.into_iter().filter(of_model) {
             this.take_in(path, &header)?;
         }
         for number in 0..MAX_FILES {

@@ -9,7 +9,6 @@ use serde_json::Value;
 use veval::ckpt::discover;
 use veval::exchange::{Exported, LmEvalImport, Texts, export_lm_eval, import_lm_eval};
 use veval::lm::{Fake, LanguageModel};
-use veval::request::Sharing;
 use veval::run::{RunOptions, Selection, Silent, encode, prepare, run_checkpoint};
 use veval::store::MetricRow;
 use veval::suite::{DefinitionFile, Suite, read_suite};
@@ -37,8 +36,7 @@ fn exported(suite: &Suite, data: &Path, checkpoint: &Path, out: &Path) -> (Expor
     let selection = Selection { data_dir: Some(data.to_path_buf()), ..Selection::default() };
     let prepared = prepare(suite, &selection, 2).unwrap_or_else(|e| panic!("{e}"));
     let encoded = encode(&prepared, model.tokenizer(), model.info().max_length, 2).unwrap_or_else(|e| panic!("{e}"));
-    let run =
-        RunOptions { out: out.join("runs"), threads: 2, again: true, sharing: Sharing::Prefixes, shard: None, soon: 0 };
+    let run = RunOptions { again: true, ..RunOptions::new(out.join("runs"), 2) };
     let reference = discover(checkpoint).unwrap().remove(0);
     let outcomes = run_checkpoint(&prepared, &encoded, &model, (&reference, "c"), &run, &mut Silent)
         .unwrap_or_else(|e| panic!("{e}"));

@@ -10,7 +10,6 @@ use serde_json::Value;
 use veval::ckpt::discover;
 use veval::lm::{LanguageModel, Local, LocalOptions, cpu};
 use veval::metric::Outcome;
-use veval::request::Sharing;
 use veval::run::{Outcomes, Prepared, RunOptions, Silent, encode, prepare_task, run_checkpoint};
 use veval::store::{MetricRow, Sample};
 
@@ -47,14 +46,7 @@ fn compare(checkpoint: &str, folder: &Path, shared: &Path) {
             Prepared { suite: format!("{name}-{shots}"), suite_fingerprint: String::new(), tasks: vec![prepared] };
         let encoded =
             encode(&prepared, model.tokenizer(), model.info().max_length, 2).unwrap_or_else(|e| panic!("{e}"));
-        let run = RunOptions {
-            out: out.path().to_path_buf(),
-            threads: 2,
-            again: false,
-            sharing: Sharing::Prefixes,
-            shard: None,
-            soon: 0,
-        };
+        let run = RunOptions::new(out.path(), 2);
         let reference = discover(folder).unwrap().remove(0);
         let outcomes = run_checkpoint(&prepared, &encoded, &model, (&reference, "c"), &run, &mut Silent)
             .unwrap_or_else(|e| panic!("{e}"));

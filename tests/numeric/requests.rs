@@ -207,14 +207,7 @@ max_tokens = 8
     let short = encode(&prepared, model.tokenizer(), 8, 1).err().unwrap().to_string();
     assert!(short.starts_with("task says: expected `max_tokens` below") && short.lines().count() == 1, "{short}");
     let out = tempfile::tempdir().unwrap();
-    let options = RunOptions {
-        out: out.path().to_path_buf(),
-        threads: 1,
-        again: false,
-        sharing: Sharing::Prefixes,
-        shard: None,
-        soon: 0,
-    };
+    let options = RunOptions::new(out.path(), 1);
     let checkpoint = discover(&example()).unwrap().remove(0);
     let outcomes = run_checkpoint(&prepared, &encoded, &model, (&checkpoint, "null"), &options, &mut Silent).unwrap();
     let rows: Vec<usize> = outcomes.folder.samples().unwrap().iter().map(|sample| sample.row).collect();

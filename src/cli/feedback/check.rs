@@ -23,7 +23,6 @@ use crate::lab::train::{Plan, Trainer, Training};
 use crate::lm::{LanguageModel, Local, LocalOptions, cpu};
 use crate::metric::{Aggregation, Metric};
 use crate::model::Predicted;
-use crate::request::Sharing;
 use crate::run::{Prepared, RunOptions, Silent, encode, run_checkpoint};
 use crate::util::{files, hash};
 
@@ -248,14 +247,7 @@ impl Scores {
         let threads = arguments.threads.count();
         let encoded = encode(prepared, model.tokenizer(), model.info().max_length, threads)?;
         let name = format!("{}-seed{seed}", arm.name);
-        let options = RunOptions {
-            out: arguments.out.join("runs"),
-            threads,
-            again: false,
-            sharing: Sharing::Prefixes,
-            shard: None,
-            soon: 0,
-        };
+        let options = RunOptions::new(arguments.out.join("runs"), threads);
         let outcome = run_checkpoint(prepared, &encoded, model, (checkpoint, &name), &options, &mut Silent)?;
         let samples = outcome.folder.complete_samples(&outcome.manifest)?;
         for task in &prepared.tasks {
